@@ -1,0 +1,10 @@
+"""Layers whose arithmetic is PyTorch's and whose form is the backend's fastest."""
+
+from jaxeff.nn.conv import Conv as Conv
+from jaxeff.nn.conv import conv2d as conv2d
+from jaxeff.nn.dense import Dense as Dense
+from jaxeff.nn.dropout import Dropout as Dropout
+from jaxeff.nn.norm import BatchNorm as BatchNorm
+from jaxeff.nn.pool import adaptive_average_pool as adaptive_average_pool
+from jaxeff.nn.pool import global_average_pool as global_average_pool
+from jaxeff.nn.pool import max_pool as max_pool

@@ -1,0 +1,10 @@
+"""Training to a target accuracy: recipes, steps, the loop and what it writes."""
+
+from jaxeff.train.devices import join_processes as join_processes
+from jaxeff.train.loop import Run as Run
+from jaxeff.train.loop import train_to_target as train_to_target
+from jaxeff.train.recipes import RECIPES as RECIPES
+from jaxeff.train.recipes import Recipe as Recipe
+from jaxeff.train.recipes import resolve as resolve
+from jaxeff.train.target import Target as Target
+from jaxeff.train.target import parse_target as parse_target

@@ -1,0 +1,96 @@
+"""Multiply-accumulates of matrix products and convolutions, counted from the jaxpr."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from jax.extend.core import JaxprEqn
+
+from jaxeff.compute.operations import (
+    INPUT_GRADIENT,
+    WEIGHT_GRADIENT,
+    Operation,
+    operations,
+)
+from jaxeff.compute.xla import trace
+from jaxeff.compute.xla_rules import rule
+from jaxeff.errors import UsageError
+
+
+def count_macs(fn: Callable[..., Any], *args: Any) -> int:
+    """Multiply-accumulates of `fn(*args)`, counted as the field's counters do.
+
+    A matrix product counts the elements of its result times the length that it contracts. A
+    convolution counts its output positions × kernel positions × output channels × input channels of
+    one group, for each image: products with padding zeros are included, products with the zeros
+    between strided or dilated values are not, and a transposed convolution counts its input
+    positions instead of its output positions. The two gradients of a convolution then cost exactly
+    what the convolution costs, as in PyTorch's `torch.utils.flop_counter`; for a grouped
+    convolution's weight gradient that counter counts the groups twice, and this one does not.
+
+    Loops of known length count as often as they run, a `cond` at its dearest branch, a
+    `jax.lax.platform_dependent` at the branch of a TPU, `pmap` and `shard_map` on all devices
+    together, rematerialised code as often as it is computed, unused results not at all. Only matrix
+    products and convolutions count (`dot_general` and `conv_general_dilated`): nothing
+    element-wise, no sum, no pooling, no decomposition of `jax.numpy.linalg`.
+
+    Args:
+      fn: any function that JAX can trace. It is neither compiled nor run.
+      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+      Multiply-accumulates; one is two operations.
+
+    Raises:
+      UsageError: `fn` cannot be traced with these arguments, or something in it cannot be counted:
+        a `while` loop of unknown length, a callback to Python, a foreign function, a Pallas kernel.
+    """
+    flat = operations(trace(fn, args, {}).jaxpr, lambda eqn: rule(eqn).flops)
+    kernels = ["pallas_call" for step in flat.operations if step.primitive == "pallas_call"]
+    if flat.unseen or kernels:
+        raise UsageError(
+            f"cannot count the multiply-accumulates of {getattr(fn, '__name__', fn)}: "
+            f"{'; '.join([*flat.unseen, *kernels])}; jaxeff.compute.step_cost counts the rest"
+        )
+    return sum(operation_macs(step) * step.times for step in flat.operations)
+
+
+def operation_macs(operation: Operation) -> int:
+    """Multiply-accumulates of one execution of an operation: 0 unless it is a product.
+
+    For each spatial dimension of a convolution, with `k` kernel positions, `i` input and `o` output
+    positions of the forward convolution, the count is `k × o`, or `k × i` if the forward
+    convolution is a transposed one (it dilates its input). Of its gradients the same is counted:
+    the gradient to inputs convolves the output's cotangent (its input has `o` positions, its output
+    `i`), the gradient to weights convolves the input with the cotangent as its kernel (its kernel
+    has `o` positions, its output `k`).
+    """
+    eqn = operation.eqn
+    if operation.primitive == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        shape = eqn.invars[0].aval.shape
+        return math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[dim] for dim in contracted)
+    if operation.primitive == "conv_general_dilated":
+        return _convolution_macs(eqn, operation.phase)
+    return 0
+
+
+def _convolution_macs(eqn: JaxprEqn, phase: str) -> int:
+    params = eqn.params
+    numbers = params["dimension_numbers"]
+    lhs, rhs = (var.aval.shape for var in eqn.invars)
+    out = eqn.outvars[0].aval.shape
+    pairs = 1
+    for dim, (in_dim, kernel_dim, out_dim) in enumerate(
+        zip(numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True)
+    ):
+        entering, kernel, leaving = lhs[in_dim], rhs[kernel_dim], out[out_dim]
+        dilated = params["lhs_dilation"][dim] > 1
+        if phase == INPUT_GRADIENT:
+            pairs *= kernel * (leaving if params["window_strides"][dim] > 1 else entering)
+        elif phase == WEIGHT_GRADIENT:
+            pairs *= leaving * (entering if dilated else kernel)
+        else:
+            pairs *= kernel * (entering if dilated else leaving)
+    batch, features = numbers.out_spec[:2]
+    return pairs * out[batch] * out[features] * rhs[numbers.rhs_spec[1]]

@@ -1,0 +1,216 @@
+"""XLA's count: the `flops` of its HLO cost analysis, of a program lowered for TPU.
+
+Nothing is compiled and nothing runs. The program is lowered for the platform `tpu` whatever the
+machine has, so that the count is of the native convolutions and matrix products, and the analysis
+is made by XLA's own code in jaxlib, through a CPU client. `jax.stages.Lowered.cost_analysis` makes
+the same call with the current backend's client, which on GPUs and TPUs it refuses (it answers
+`None`): hence the call of this file.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.extend import backend as jax_backend
+from jax.sharding import AxisType
+from jaxlib import _jax, xla_client
+
+from jaxeff.errors import UsageError
+
+# Custom calls that say where values live and do no arithmetic: what `shard_map`, `pmap` and
+# sharding constraints become.
+_PLACEMENT_CALL = re.compile(
+    r"xla\.sdy\.|Sharding$|SPMDFullToShardShape$|SPMDShardToFullShape$|annotate_device_placement$"
+)
+
+_ARITHMETIC = re.compile(r"\[[1-9][\d,]*\]\S* (?:add|convolution|divide|dot|multiply|subtract)\(")
+
+
+@dataclass(frozen=True)
+class XlaCost:
+    """XLA's analysis of one program.
+
+    Attributes:
+      flops: floating-point (and integer) operations; a multiply-accumulate is two. A loop's body is
+        counted once, one device's share of a `pmap` or `shard_map` is counted.
+      transcendentals: exp, log, tanh and their like, which XLA keeps apart from `flops`.
+      custom_calls: targets of the custom calls in the program, whose work XLA cannot see, sorted.
+    """
+
+    flops: int
+    transcendentals: int
+    custom_calls: tuple[str, ...]
+
+
+def trace(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> jax.stages.Traced:
+    """Trace `fn` for arguments of these shapes, wherever their values are.
+
+    Args:
+      fn: any function that JAX can trace; one that is jitted keeps its static arguments.
+      args: positional arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
+      kwargs: keyword arguments, likewise.
+
+    Raises:
+      UsageError: `fn` cannot be traced with these arguments.
+    """
+
+    # An array on one GPU, or spread over many, would bind the program to them. Only a sharding that
+    # is part of the array's type (explicit mesh axes) is part of the question.
+    def abstract(leaf):
+        if not isinstance(leaf, jax.Array):
+            return leaf
+        mesh = getattr(leaf.sharding, "mesh", None)
+        explicit = mesh is not None and AxisType.Explicit in mesh.axis_types
+        return jax.ShapeDtypeStruct(
+            leaf.shape,
+            leaf.dtype,
+            weak_type=leaf.aval.weak_type,
+            sharding=leaf.sharding if explicit else None,
+        )
+
+    args, kwargs = jax.tree.map(abstract, (args, kwargs))
+    try:
+        return (fn if hasattr(fn, "trace") else jax.jit(fn)).trace(*args, **kwargs)
+    except Exception as error:
+        raise UsageError(
+            f"cannot trace {_name(fn)} with arguments of {_shapes(args, kwargs)}: "
+            f"{type(error).__name__}: {_first_line(error)}; give it the arguments that it takes, "
+            "as arrays or jax.ShapeDtypeStruct"
+        ) from error
+
+
+def xla_cost(traced: jax.stages.Traced) -> XlaCost:
+    """XLA's cost analysis of a traced program, lowered for TPU.
+
+    Raises:
+      UsageError: the program cannot be lowered for TPU (a host callback, say), or XLA gives no
+        usable number.
+    """
+    try:
+        module = traced.lower(lowering_platforms=("tpu",)).compiler_ir("hlo").as_hlo_module()
+    except Exception as error:
+        raise UsageError(
+            f"cannot lower {traced.fun_name} for TPU, the platform that compute is counted for: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
+    analysis = _jax.hlo_module_cost_analysis(_client(), module) or {}
+    hlo = module.to_string()
+    calls = _custom_calls(hlo)
+    # XLA leaves a zero out: a missing count is a count only where there is nothing to count.
+    flops = analysis.get("flops", math.nan if _ARITHMETIC.search(hlo) else 0.0)
+    # XLA writes -1 ("unknown") for each custom call and adds it to the sum.
+    flops += sum(calls.values())
+    transcendentals = analysis.get("transcendentals", 0.0)
+    for count in flops, transcendentals:
+        if not (math.isfinite(count) and count >= 0 and count == int(count)):
+            raise UsageError(
+                f"XLA's cost analysis of {traced.fun_name} reads {analysis}, which is no count"
+            )
+    hidden = tuple(sorted(target for target in calls if not _PLACEMENT_CALL.match(target)))
+    return XlaCost(int(flops), int(transcendentals), hidden)
+
+
+def xla_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+    """XLA's count of the floating-point operations of `fn(*args, **kwargs)`.
+
+    `fn` is lowered for the platform `tpu`, never compiled and never run; the count does not depend
+    on the machine, its devices or JAX's current backend. A multiply-accumulate is two operations;
+    products with padding zeros are left out; element-wise operations count one per element of the
+    result and transcendental functions nothing. A loop's body is counted once (`step_cost` corrects
+    for that) and of a `pmap` or `shard_map` one device's share.
+
+    Args:
+      fn: any function that JAX can trace.
+      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
+      **kwargs: likewise.
+
+    Returns:
+      Operations.
+
+    Raises:
+      UsageError: `fn` cannot be traced with these arguments or lowered for TPU, it contains a
+        custom call (a Pallas kernel, a library routine) whose work XLA does not count, or XLA gives
+        no usable number.
+
+    Source: `HloCostAnalysis` in XLA, `xla/service/hlo_cost_analysis.cc`.
+    """
+    traced = trace(fn, args, kwargs)
+    cost = xla_cost(traced)
+    if cost.custom_calls:
+        raise UsageError(
+            f"{_name(fn)} contains custom calls that XLA does not count: "
+            f"{', '.join(cost.custom_calls)}; jaxeff.compute.step_cost counts the rest and names "
+            "them"
+        )
+    return cost.flops
+
+
+@functools.cache
+def _client():
+    try:
+        return jax_backend.get_backend("cpu")
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        return xla_client.make_cpu_client()
+
+
+def _custom_calls(hlo: str) -> dict[str, int]:
+    """How often XLA's analysis meets each custom-call target, from the text of an HLO module."""
+    if "custom-call" not in hlo:
+        return {}
+    bodies: dict[str, list[str]] = {}
+    entry = lines = None
+    for line in hlo.splitlines():
+        header = re.match(r"(ENTRY )?%?([\w.\-]+) .*\{$", line)
+        if header:
+            lines = bodies.setdefault(header[2], [])
+            entry = header[2] if header[1] else entry
+        elif line.startswith("}"):
+            lines = None
+        elif lines is not None:
+            lines.append(line)
+
+    @functools.cache
+    def count(computation: str) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for line in bodies[computation]:
+            found: list[dict[str, int]] = []
+            target = re.search(r'custom_call_target="([^"]*)"', line)
+            if target:
+                found = [{target[1]: 1}]
+            elif "branch_computations={" in line:
+                names = re.search(r"branch_computations=\{([^}]*)\}", line)[1]
+                branches = [count(name.strip().lstrip("%")) for name in names.split(",")]
+                found = [max(branches, key=lambda branch: sum(branch.values()))]
+            else:
+                names = re.findall(r"(?:to_apply|calls|body|condition)=%?([\w.\-]+)", line)
+                found = [count(name) for name in names]
+            for calls in found:
+                for name, times in calls.items():
+                    total[name] = total.get(name, 0) + times
+        return total
+
+    return count(entry)
+
+
+def _name(fn: Callable[..., Any]) -> str:
+    return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def _shapes(args: tuple, kwargs: dict[str, Any]) -> str:
+    leaves = jax.tree.leaves((args, kwargs))
+    shown = [
+        f"{jax.numpy.dtype(leaf.dtype).name}{list(leaf.shape)}"
+        if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+        else type(leaf).__name__
+        for leaf in leaves[:6]
+    ]
+    more = [f"and {len(leaves) - 6} more"] if len(leaves) > 6 else []
+    return ", ".join(shown + more) or "no shape at all"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

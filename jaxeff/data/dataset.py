@@ -1,0 +1,99 @@
+"""What a data set is: two random-access sources and the facts that training needs about them."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+# Per-channel mean and deviation of ImageNet's training images on the 0..1 scale, as the paper uses.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Source(Protocol):
+    """Random access to labelled pictures. Must survive pickling: worker processes get a copy."""
+
+    def __len__(self) -> int:
+        """The number of pictures."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Picture `index` as `{"image": …, "label": int}`.
+
+        The image is anything `jaxeff.data.augment.decode` takes: the path or the bytes of a picture
+        file, or an array uint8 `[height, width, 3]`.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """A source whose pictures are in memory.
+
+    Attributes:
+        images: uint8 `[pictures, height, width, 3]`.
+        labels: int32 `[pictures]`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self.images[index], "label": int(self.labels[index])}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A classification data set with a fixed split.
+
+    Attributes:
+        name: the name that `jaxeff.data.load` knows it by.
+        train: the pictures to train on.
+        validation: the pictures to measure accuracy on.
+        class_names: the name of each label, in label order.
+        image_size: side in pixels of the square image that the network sees, unless told otherwise.
+        target: the accuracy that counts as reached, such as `"top1:0.95"`; None where the user has
+            to say.
+        fingerprint: SHA-256 in hex of the content and of the split; two runs with the same
+            fingerprint saw the same pictures with the same labels.
+        horizontal_flip: whether a mirrored picture keeps its label.
+        evaluation_crop_fraction: side of the evaluation crop over the short side of the resized
+            picture; 1.0 shows a square picture whole.
+        in_memory: the pictures are decoded arrays, so one process reads them fast enough.
+        mean: per-channel mean on the 0..1 scale, to normalise with.
+        std: per-channel standard deviation on the 0..1 scale, to normalise with.
+    """
+
+    name: str
+    train: Source
+    validation: Source
+    class_names: tuple[str, ...]
+    image_size: int
+    target: str | None
+    fingerprint: str
+    horizontal_flip: bool
+    evaluation_crop_fraction: float
+    in_memory: bool
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes; labels are 0 … num_classes − 1."""
+        return len(self.class_names)
+
+
+def fingerprint_arrays(train: ArraySource, validation: ArraySource) -> str:
+    """SHA-256 in hex over both splits' shapes, pixels and labels.
+
+    The same on every machine: shapes and labels are hashed as little-endian int64, and the two
+    splits one after the other, so that moving a picture across the split changes the result.
+    """
+    digest = hashlib.sha256()
+    for split in (train, validation):
+        digest.update(np.asarray(split.images.shape, "<i8").tobytes())
+        digest.update(np.ascontiguousarray(split.images, np.uint8).tobytes())
+        digest.update(np.asarray(split.labels, "<i8").tobytes())
+    return digest.hexdigest()

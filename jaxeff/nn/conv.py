@@ -1,0 +1,184 @@
+"""Two-dimensional convolution in the form that each backend runs fastest.
+
+TPU and GPU keep XLA's native convolution, which is also the form that the canonical FLOP count is
+lowered from. XLA's CPU backend runs several shapes 5 to 100 times slower than the same arithmetic
+written as matrix products or shifted multiply-adds, so there `conv2d` picks one of those by shape.
+`jax.lax.platform_dependent` keeps all forms in one program; each platform compiles only its own.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxeff.nn import initializers
+
+Pair = tuple[int, int]
+
+
+def conv2d(
+    images: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    groups: int = 1,
+) -> jax.Array:
+    """Cross-correlates `images` with `kernel`, as PyTorch's `conv2d` does.
+
+    Args:
+      images: `[N, H, W, C]`.
+      kernel: `[kh, kw, C / groups, F]`, same dtype as `images`.
+      strides: vertical and horizontal step.
+      padding: zeros added on both sides, vertically and horizontally.
+      groups: number of channel groups that do not see each other.
+
+    Returns:
+      `[N, H', W', F]` with `H' = (H + 2 * padding[0] - kh) // strides[0] + 1`.
+    """
+    native = functools.partial(
+        _native, strides=strides, padding=padding, groups=groups
+    )
+    cpu = _cpu_form(images.shape, kernel.shape, strides, padding, groups)
+    if cpu is None:
+        return native(images, kernel)
+    return jax.lax.platform_dependent(images, kernel, cpu=cpu, default=native)
+
+
+def _cpu_form(images_shape, kernel_shape, strides, padding, groups):
+    """The form for XLA's CPU backend at these shapes, or None for the native one."""
+    kh, kw, group_channels, features = kernel_shape
+    if groups == 1 and (kh, kw) == (1, 1) and padding == (0, 0):
+        return functools.partial(_pointwise, strides=strides)
+    if group_channels == 1 and features == groups:
+        return functools.partial(_depthwise, strides=strides, padding=padding)
+    rows = (images_shape[1] + 2 * padding[0] - kh) // strides[0] + 1
+    columns = (images_shape[2] + 2 * padding[1] - kw) // strides[1] + 1
+    if groups == 1 and rows * columns <= 16 * 16:
+        return functools.partial(_im2col, strides=strides, padding=padding)
+    return None
+
+
+def _native(images, kernel, *, strides, padding, groups):
+    return jax.lax.conv_general_dilated(
+        images,
+        kernel,
+        window_strides=strides,
+        padding=[(p, p) for p in padding],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _pointwise(images, kernel, *, strides):
+    """1x1 convolution as a matrix product over the channels."""
+    images = images[:, :: strides[0], :: strides[1], :]
+    return jax.lax.dot_general(images, kernel[0, 0], (((3,), (0,)), ((), ())))
+
+
+def _depthwise(images, kernel, *, strides, padding):
+    """One filter a channel, as a sum of shifted products."""
+    taps = [kernel[i, j, 0] for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+    views = shifted_views(images, kernel.shape[:2], strides, padding)
+    return sum(view * tap for view, tap in zip(views, taps, strict=True))
+
+
+def _im2col(images, kernel, *, strides, padding):
+    """Patches laid out as rows, then one matrix product."""
+    views = shifted_views(images, kernel.shape[:2], strides, padding)
+    patches = jnp.concatenate(views, axis=-1)
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    return jax.lax.dot_general(patches, matrix, (((3,), (0,)), ((), ())))
+
+
+def shifted_views(
+    images: jax.Array, window: Pair, strides: Pair, padding: Pair, fill: float = 0.0
+) -> list[jax.Array]:
+    """What each position of a sliding window sees.
+
+    Args:
+      images: `[N, H, W, C]`.
+      window: its height and width.
+      strides: vertical and horizontal step.
+      padding: pixels of `fill` added on both sides, vertically and horizontally.
+      fill: value of the padding.
+
+    Returns:
+      `window[0] * window[1]` arrays `[N, H', W', C]`, row by row through the window.
+    """
+    rims = ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0))
+    padded = jnp.pad(images, rims, constant_values=fill)
+    batch, height, width, channels = padded.shape
+    rows = (height - window[0]) // strides[0] + 1
+    columns = (width - window[1]) // strides[1] + 1
+    return [
+        jax.lax.slice(
+            padded,
+            (0, i, j, 0),
+            (batch, i + (rows - 1) * strides[0] + 1, j + (columns - 1) * strides[1] + 1, channels),
+            (1, *strides, 1),
+        )
+        for i in range(window[0])
+        for j in range(window[1])
+    ]
+
+
+class Conv(nn.Module):
+    """A 2-D convolution layer with PyTorch's conventions and default initialisation.
+
+    Maps `[N, H, W, C]` to `[N, H', W', features]`. Parameters: `kernel`
+    `[kh, kw, C / groups, features]` and, with `use_bias`, `bias` `[features]`, both float32;
+    arithmetic in `dtype`.
+
+    Attributes:
+      features: output channels.
+      kernel_size: window height and width; one number for a square.
+      strides: step; one number for both directions.
+      padding: zeros on each side; one number for both directions.
+      groups: channel groups; `groups == C == features` is depthwise.
+      use_bias: adds a bias per channel.
+      kernel_init: initializer of the kernel.
+      bias_init: takes the fan-in and returns the initializer of the bias.
+      dtype: of the arithmetic and the result.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] = 1
+    padding: int | Sequence[int] = 0
+    groups: int = 1
+    use_bias: bool = True
+    kernel_init: Callable = initializers.torch_default_kernel
+    bias_init: Callable = initializers.torch_default_bias
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images):
+        """Applies the layer to `images` `[N, H, W, C]`."""
+        channels = images.shape[-1]
+        if channels % self.groups or self.features % self.groups:
+            raise ValueError(
+                f"groups={self.groups} must divide the {channels} input and {self.features} "
+                "output channels"
+            )
+        shape = (*_pair(self.kernel_size), channels // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        outputs = conv2d(
+            images.astype(self.dtype),
+            kernel.astype(self.dtype),
+            strides=_pair(self.strides),
+            padding=_pair(self.padding),
+            groups=self.groups,
+        )
+        if self.use_bias:
+            fan_in = math.prod(shape[:-1])
+            bias = self.param("bias", self.bias_init(fan_in), (self.features,), jnp.float32)
+            outputs += bias.astype(self.dtype)
+        return outputs
+
+
+def _pair(value: int | Sequence[int]) -> Pair:
+    return (value, value) if isinstance(value, int) else tuple(value)

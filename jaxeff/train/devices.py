@@ -1,0 +1,111 @@
+"""Where the arrays live: processes, devices and the `pmap` axis over them."""
+
+import collections
+import itertools
+from collections.abc import Iterable, Iterator
+
+import jax
+import numpy as np
+from flax import jax_utils
+from jax.experimental import multihost_utils
+
+from jaxeff.errors import UsageError
+
+AXIS = "batch"
+
+
+def join_processes(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Connects this process with the others of the run, before JAX is used.
+
+    With all three arguments, as they say. With none, as the platform announces it (Cloud TPU pods,
+    Slurm, Kubernetes, Open MPI); where it announces nothing, this process stays alone.
+
+    Raises:
+      UsageError: only some of the arguments are given, or the processes did not find each other.
+    """
+    given = [a is not None for a in (coordinator_address, num_processes, process_id)]
+    if any(given) and not all(given):
+        raise UsageError(
+            "--coordinator_address, --num_processes and --process_id go together: give all three "
+            "or, where the platform announces itself, none"
+        )
+    try:
+        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    except ValueError as error:
+        if any(given):
+            raise UsageError(f"cannot join the processes of the run: {error}") from error
+    except RuntimeError as error:
+        raise UsageError(
+            f"cannot join the processes of the run at {coordinator_address}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raises `UsageError` unless the devices can share `batch_size` images evenly."""
+    devices = jax.device_count()
+    if batch_size % devices:
+        lower, upper = batch_size // devices * devices, -(-batch_size // devices) * devices
+        near = " or ".join(str(size) for size in (lower, upper) if size)
+        raise UsageError(
+            f"--batch_size={batch_size} cannot be shared evenly by {devices} devices: give {near}"
+        )
+
+
+def replicate(tree):
+    """A copy of each array on every local device: `[...]` becomes `[local devices, ...]`."""
+    return jax_utils.replicate(tree, axis_name=AXIS)
+
+
+def first_copy(tree):
+    """The first local device's copy of replicated arrays, as NumPy arrays of their own."""
+    return jax.tree.map(lambda leaf: np.array(first_shard(leaf)[0]), tree)
+
+
+def first_shard(array: jax.Array) -> jax.Array:
+    """The part of a `pmap` result that lies on the first local device, `[1, ...]`."""
+    return array.addressable_shards[0].data
+
+
+def first_shards(tree):
+    """`first_shard` of each array of a tree."""
+    return jax.tree.map(first_shard, tree)
+
+
+def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
+    """Splits each batch over the local devices and sends it there, `ahead` batches early.
+
+    Args:
+      batches: dictionaries of NumPy arrays `[N, ...]`, `N` divisible by the local devices.
+      ahead: batches in transit while the devices compute.
+
+    Yields:
+      The same dictionaries with arrays `[local devices, N / local devices, ...]` on the devices.
+    """
+    devices = jax.local_devices()
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+
+    def send(batch):
+        split = {
+            key: value.reshape(len(devices), -1, *value.shape[1:]) for key, value in batch.items()
+        }
+        # The loader may use its memory again, which on CPU could be the device's.
+        return jax.device_put(split, sharding, may_alias=False)
+
+    source = iter(batches)
+    queue = collections.deque(send(batch) for batch in itertools.islice(source, ahead))
+    while queue:
+        yield queue.popleft()
+        queue.extend(send(batch) for batch in itertools.islice(source, 1))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is set in any process. All processes must ask at the same point."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())

@@ -1,0 +1,45 @@
+"""How every command starts: flags read, help printed, mistakes answered with one line and exit 2."""
+
+import os
+import sys
+
+from absl import flags
+
+
+def run(main, module_docstring: str) -> None:
+    """Parses the flags, calls `main()` and exits with the status that it returns.
+
+    A wrong flag, a leftover argument or a `jaxeff.errors.UsageError` prints one line on standard
+    error and exits with status 2. `--help` prints the module's docstring and its flags.
+
+    Args:
+      main: takes nothing and returns the exit status; imports what is slow to import by itself, so
+        that `--help` answers at once.
+      module_docstring: what the command does, with examples.
+    """
+    arguments = sys.argv
+    program = os.path.basename(arguments[0])
+    if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments[1:]):
+        print(module_docstring.strip())
+        print("\nFlags:")
+        print(flags.FLAGS.get_help().replace("\n\n\n", "\n"))
+        sys.exit(0)
+    try:
+        leftover = flags.FLAGS(arguments)[1:]
+    except flags.Error as error:
+        _fail(program, " ".join(str(error).split()))
+    if leftover:
+        _fail(program, f"unexpected argument {leftover[0]!r}: flags are written --name=value")
+
+    from jaxeff.errors import UsageError
+
+    try:
+        status = main()
+    except UsageError as error:
+        _fail(program, " ".join(str(error).split()))
+    sys.exit(status)
+
+
+def _fail(program, message):
+    print(f"{program}: {message} (--help explains the flags)", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,50 @@
+"""The table of architectures: each file of this folder adds its variants by name."""
+
+import difflib
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxeff.errors import UsageError
+from models import alexnet, shufflenet_v2
+
+VARIANTS = {**alexnet.VARIANTS, **shufflenet_v2.VARIANTS}
+
+
+def names() -> tuple[str, ...]:
+    """The names that `create` takes, sorted."""
+    return tuple(sorted(VARIANTS))
+
+
+def check(name: str) -> None:
+    """Raises `UsageError`, with the nearest known names, unless `create` takes `name`."""
+    if name not in VARIANTS:
+        near = difflib.get_close_matches(name, names(), n=3) or names()
+        raise UsageError(f"unknown model {name!r}: did you mean {', '.join(near)}?")
+
+
+def create(
+    name: str,
+    num_classes: int = 1000,
+    dtype: jnp.dtype = jnp.float32,
+    axis_name: str | None = None,
+) -> nn.Module:
+    """The architecture `name`, ready for `init` and `apply`.
+
+    `module.apply(variables, images, train=False)` takes normalised float images `[N, H, W, 3]` and
+    returns float32 logits `[N, num_classes]`. Parameters and batch statistics are float32.
+
+    Args:
+      name: one of `names()`.
+      num_classes: length of the logits.
+      dtype: of the arithmetic.
+      axis_name: the `pmap` axis that splits the batch in training, over which batch statistics are
+        averaged; None where the whole batch is on one device.
+
+    Raises:
+      UsageError: there is no such architecture.
+    """
+    check(name)
+    return VARIANTS[name](
+        num_classes=num_classes, dtype=jnp.dtype(dtype), axis_name=axis_name
+    )

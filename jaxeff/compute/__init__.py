@@ -1,3 +1,5 @@
+from jaxeff.compute.cost import StepCost, step_cost
+from jaxeff.compute.hardware import measure_matmul_peak, peak_flops_per_second
 from jaxeff.compute.macs import count_macs
 from jaxeff.compute.units import (
     IMAGENET_EPOCH_IMAGES,
@@ -10,8 +12,12 @@ from jaxeff.compute.xla import xla_flops
 __all__ = [
     "IMAGENET_EPOCH_IMAGES",
     "TERAFLOP_S_DAY",
+    "StepCost",
     "count_macs",
+    "measure_matmul_peak",
     "paper_flops",
+    "peak_flops_per_second",
+    "step_cost",
     "teraflop_s_days",
     "xla_flops",
 ]

@@ -6,11 +6,14 @@ times it executes, the module that it belongs to and its phase in a training ste
 """
 
 import itertools
+import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
@@ -33,6 +36,8 @@ class Operation:
       times: how often it executes in one call of the program, on all devices together.
       counted: how often XLA's cost analysis counts it: a loop's body once, one device's share.
       shared: how often it executes on one device; `times / shared` devices do so.
+      folded: whether it computes with constants alone, or adds zero, or multiplies by one: XLA
+        simplifies it away before it counts, and no machine executes it.
     """
 
     eqn: JaxprEqn
@@ -41,6 +46,7 @@ class Operation:
     times: int
     counted: int
     shared: int
+    folded: bool
 
     @property
     def primitive(self) -> str:
@@ -96,7 +102,7 @@ def operations(program: ClosedJaxpr, price: Callable[[JaxprEqn], float]) -> Oper
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
     flat = _Flat(price)
     flat.walk(jaxpr, [next(flat.ids) for _ in jaxpr.invars], _Place())
-    phases = _phases(flat)
+    phases, folded = _phases(flat), _folded(flat)
     return Operations(
         tuple(
             Operation(
@@ -106,8 +112,9 @@ def operations(program: ClosedJaxpr, price: Callable[[JaxprEqn], float]) -> Oper
                 step.place.shared * step.place.devices,
                 step.place.counted,
                 step.place.shared,
+                fold,
             )
-            for step, phase in zip(flat.steps, phases, strict=True)
+            for step, phase, fold in zip(flat.steps, phases, folded, strict=True)
         ),
         flat.loop_counters,
         tuple(dict.fromkeys(flat.notes)),
@@ -129,24 +136,27 @@ def source(stack: str) -> str:
 
 _NO_MODULE = {"", "checkpoint", "rematted_computation", "while", "body", "cond", "closed_call"}
 
-# Primitives that stand for the program in this parameter, executed once.
+# Primitives that stand for the program that they hold, executed once.
 _CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "core_closed_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "checkpoint": "jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-    "composite": "jaxpr",
-    "eval_jaxpr": "jaxpr",
-    "xla_metadata_call": "jaxpr",
+    "checkpoint",
+    "closed_call",
+    "composite",
+    "core_call",
+    "core_closed_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
+    "eval_jaxpr",
+    "jit",
+    "pjit",
+    "remat",
+    "remat2",
+    "xla_metadata_call",
 }
+_PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _REMAT = {"checkpoint", "remat", "remat2"}
+# Calls whose body XLA's own simplification does not look into from outside.
+_OPAQUE = {"jit", "pjit", "closed_call", "core_call", "core_closed_call", *_REMAT}
 
 # Primitives whose inner program is a scalar function (a reducer, a comparison), not a part.
 _SCALAR_FUNCTIONS = re.compile(r"reduce|scatter|sort|arg(min|max)|top_k|cum")
@@ -201,7 +211,7 @@ class _Place:
 @dataclass(frozen=True)
 class _Step:
     eqn: JaxprEqn
-    inputs: tuple[int | None, ...]
+    inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     place: _Place
 
@@ -214,18 +224,23 @@ class _Flat:
     ids: Iterator[int] = field(default_factory=itertools.count)
     steps: list[_Step] = field(default_factory=list)
     links: list[tuple[int, int]] = field(default_factory=list)  # this value becomes that one
-    seeds: set[int] = field(default_factory=set)  # cotangents that enter as constants
+    literals: set[int] = field(default_factory=set)  # values written in the program
+    constants: dict[int, Any] = field(default_factory=dict)  # those that XLA sees as such
+    seeds: set[int] = field(default_factory=set)  # cotangents that enter as literals
     loop_counters: int = 0
     notes: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
 
-    def walk(self, jaxpr: Jaxpr, inputs: list[int | None], place: _Place) -> list[int | None]:
+    def walk(self, jaxpr: Jaxpr, inputs: list[int], place: _Place) -> list[int]:
         """Append the steps of `jaxpr`; return the values that it gives back."""
-        values: dict[Var, int | None] = dict(zip(jaxpr.invars, inputs, strict=True))
+        values: dict[Var, int] = dict(zip(jaxpr.invars, inputs, strict=True))
         values.update((var, next(self.ids)) for var in jaxpr.constvars)
 
-        def read(atoms: Iterable[Any]) -> list[int | None]:
-            return [None if isinstance(atom, Literal) else values[atom] for atom in atoms]
+        def read(atoms: Iterable[Any]) -> list[int]:
+            return [
+                self.literal(atom.val) if isinstance(atom, Literal) else values[atom]
+                for atom in atoms
+            ]
 
         for eqn in jaxpr.eqns:
             stack = "/".join(filter(None, (place.stack, str(eqn.source_info.name_stack))))
@@ -233,15 +248,18 @@ class _Flat:
             values.update(zip(eqn.outvars, outputs, strict=True))
         return read(jaxpr.outvars)
 
-    def visit(self, eqn: JaxprEqn, inputs: list[int | None], place: _Place) -> list[int | None]:
+    def visit(self, eqn: JaxprEqn, inputs: list[int], place: _Place) -> list[int]:
         """Append the steps of one equation; return the values that it gives back."""
         name, params = eqn.primitive.name, eqn.params
         if name in _CALLS:
             if name in _REMAT:
                 place = replace(place, remat=True)
                 if "transpose(" in place.stack:
-                    inputs = [self.seed() if value is None else value for value in inputs]
-            return self.walk(_open(params[_CALLS[name]]), inputs, place)
+                    self.seeds.update(value for value in inputs if value in self.literals)
+            if name in _OPAQUE:
+                inputs = self.relabel(inputs)
+            body = next(params[key] for key in _PROGRAMS if key in params)
+            return self.walk(_open(body), inputs, place)
         if name == "scan":
             return self.scan(params, inputs, place)
         if name == "while":
@@ -250,6 +268,13 @@ class _Flat:
             return self.branch(params, inputs[1:], place)
         if name in ("shard_map", "xla_pmap"):
             return self.spread(eqn, inputs, place)
+        if name == "custom_linear_solve":
+            lengths, solve = params["const_lengths"], params["jaxprs"].solve
+            begin = lengths.matvec + lengths.vecmat
+            right_sides = inputs[begin + lengths.solve + lengths.transpose_solve :]
+            return self.walk(
+                _open(solve), inputs[begin : begin + lengths.solve] + right_sides, place
+            )
         if name == "optimization_barrier":
             return inputs
         outputs = [next(self.ids) for _ in eqn.outvars]
@@ -268,26 +293,28 @@ class _Flat:
         self.steps.append(_Step(eqn, tuple(inputs), tuple(outputs), place))
         return outputs
 
-    def seed(self) -> int:
+    def literal(self, constant: Any) -> int:
         value = next(self.ids)
-        self.seeds.add(value)
+        self.literals.add(value)
+        self.constants[value] = constant
         return value
 
     def missing(self, what: str, place: _Place) -> None:
         self.unseen.append(f"{what} in {source(place.stack) or 'the function itself'}")
 
-    def relabel(self, values: Iterable[int | None]) -> list[int]:
-        """New numbers for values that go into or out of a loop."""
+    def relabel(self, values: Iterable[int]) -> list[int]:
+        """New numbers for values that go into or come out of a part of the program."""
         fresh = []
         for value in values:
             fresh.append(next(self.ids))
-            if value is not None:
-                self.links.append((value, fresh[-1]))
+            self.links.append((value, fresh[-1]))
+            if value in self.literals:
+                self.literals.add(fresh[-1])
         return fresh
 
-    def scan(self, params: dict, inputs: list[int | None], place: _Place) -> list[int | None]:
+    def scan(self, params: dict, inputs: list[int], place: _Place) -> list[int]:
         body, length = _open(params["jaxpr"]), params["length"]
-        constants, carries = _scan_arity(params, body, len(inputs))
+        constants, carries = _scan_arity(params, len(inputs))
         # How JAX lowers it: a loop over trips of `unroll` bodies, and a remainder after the loop.
         unroll = params["unroll"]
         trips, remainder = divmod(length, unroll) if unroll else (0, length)
@@ -303,11 +330,10 @@ class _Flat:
             replace(place, shared=place.shared * length, counted=place.counted * bodies),
         )
         for out, again in zip(leaving[:carries], entering[:carries], strict=True):
-            if out is not None:
-                self.links.append((out, again))
+            self.links.append((out, again))
         return self.relabel(leaving)
 
-    def loop(self, params: dict, inputs: list[int | None], place: _Place) -> list[int | None]:
+    def loop(self, params: dict, inputs: list[int], place: _Place) -> list[int]:
         tests, bodies = params["cond_nconsts"], params["body_nconsts"]
         entering = self.relabel(inputs[tests + bodies :])
         self.walk(_open(params["cond_jaxpr"]), inputs[:tests] + entering, place)
@@ -316,11 +342,10 @@ class _Flat:
         )
         self.missing("while loop of unknown length (counted as one pass)", place)
         for out, again in zip(leaving, entering, strict=True):
-            if out is not None:
-                self.links.append((out, again))
+            self.links.append((out, again))
         return self.relabel(leaving)
 
-    def branch(self, params: dict, inputs: list[int | None], place: _Place) -> list[int | None]:
+    def branch(self, params: dict, inputs: list[int], place: _Place) -> list[int]:
         branches = [_open(branch) for branch in params["branches"]]
         platforms = params.get("branches_platforms")
         if platforms is not None:
@@ -333,12 +358,9 @@ class _Flat:
                 return [next(self.ids) for _ in branches[0].outvars]
             return self.walk(branches[choice], inputs, place)
 
-        def fresh() -> "_Flat":
-            return _Flat(self.price, ids=self.ids)
-
         walked = []
         for branch in branches:
-            flat = fresh()
+            flat = _Flat(self.price, self.ids, literals=self.literals, constants=self.constants)
             outputs = flat.walk(branch, inputs, place)
             cost = sum(
                 self.price(step.eqn) * step.place.shared * step.place.devices for step in flat.steps
@@ -360,7 +382,7 @@ class _Flat:
             )
         return outputs
 
-    def spread(self, eqn: JaxprEqn, inputs: list[int | None], place: _Place) -> list[int | None]:
+    def spread(self, eqn: JaxprEqn, inputs: list[int], place: _Place) -> list[int]:
         params = eqn.params
         if eqn.primitive.name == "xla_pmap":
             body, devices = _open(params["call_jaxpr"]), params["global_axis_size"]
@@ -388,12 +410,12 @@ def _flatten(values: Iterable[Any]) -> Iterator[Any]:
             yield value
 
 
-def _scan_arity(params: dict, body: Jaxpr, inputs: int) -> tuple[int, int]:
+def _scan_arity(params: dict, inputs: int) -> tuple[int, int]:
     """How many of a scan's inputs are constants, and how many are carried."""
-    if "num_consts" in params:
+    if "num_consts" in params:  # jax 0.10; later versions name the parts of one list
         return params["num_consts"], params["num_carry"]
-    constants, carries, _ = params["ft_in"]
-    return len(constants), len(carries)
+    constants, carries, _ = params["ft_in"].update(list(range(inputs))).unpack()
+    return len(list(constants)), len(list(carries))
 
 
 def _phases(flat: _Flat) -> list[str]:
@@ -423,12 +445,10 @@ def _phases(flat: _Flat) -> list[str]:
     def is_cotangent(step: _Step) -> bool:
         if "transpose(" not in step.place.stack:
             return False
-        values = [value for value in step.inputs if value is not None]
-        if any(value in cotangents for value in values):
+        if any(value in cotangents for value in step.inputs):
             return True
-        return not step.place.remat and (
-            not values or step.eqn.primitive.name not in _STRUCTURAL
-        )
+        begins = all(value in flat.literals for value in step.inputs)
+        return not step.place.remat and (begins or step.eqn.primitive.name not in _STRUCTURAL)
 
     spread(cotangents, is_cotangent)
     backward = [is_cotangent(step) for step in steps]
@@ -446,7 +466,7 @@ def _phases(flat: _Flat) -> list[str]:
                 step.eqn.primitive.name not in _STRUCTURAL
                 or any(value in computed for value in step.outputs)
             ):
-                computed.update(value for value in step.inputs if value is not None)
+                computed.update(step.inputs)
         for value, becomes in reversed(flat.links):
             if becomes in computed:
                 computed.add(value)
@@ -480,12 +500,12 @@ def _gradients_to_left_operands(
     """Of matrix products both of whose gradients are final: the steps of those to the left."""
     origin = {becomes: value for value, becomes in flat.links}
     for step, is_backward in zip(flat.steps, backward, strict=True):
-        values = [value for value in step.inputs if value is not None]
+        values = [value for value in step.inputs if value not in flat.literals]
         if step.eqn.primitive.name in _STRUCTURAL and len(values) == 1 and not is_backward:
             origin.update((value, values[0]) for value in step.outputs)
 
-    def root(value: int | None) -> int | None:
-        seen = set()
+    def root(value: int) -> int:
+        seen: set[int] = set()
         while value in origin and value not in seen:
             seen.add(value)
             value = origin[value]
@@ -496,7 +516,7 @@ def _gradients_to_left_operands(
         for index, step in enumerate(flat.steps)
         if step.eqn.primitive.name == "dot_general"
     ]
-    residuals: dict[int | None, list[int]] = {}
+    residuals: dict[int, list[int]] = {}
     for index, step in products:
         if index in final:
             for value in step.inputs:
@@ -507,5 +527,88 @@ def _gradients_to_left_operands(
         if not backward[index]:
             left, right = (residuals.get(root(value), []) for value in step.inputs)
             if left and right:
-                found.update(right)  # it multiplies with the right operand: the gradient to the left
+                found.update(right)  # the product with the right operand is the left one's gradient
     return found
+
+
+def _folded(flat: _Flat) -> list[bool]:
+    """Which steps XLA simplifies away (`Operation.folded`)."""
+    constants = dict(flat.constants)
+    folded = []
+    for step in flat.steps:
+        name = step.eqn.primitive.name
+        values = [_splat(constants[value]) if value in constants else None for value in step.inputs]
+        fold = False
+        if name in _RESHAPES:
+            if values[0] is not None:
+                constants[step.outputs[0]] = values[0]
+        elif name == "select_n" and values[0] in (0.0, 1.0):
+            fold = True
+            chosen = values[1 + int(values[0])]
+            if chosen is not None:
+                constants[step.outputs[0]] = chosen
+        elif name in _FOLDED and None not in values:
+            fold = True
+            with np.errstate(all="ignore"):
+                constants[step.outputs[0]] = float(_FOLDED[name](*values))
+        elif name in _NEUTRAL:
+            neutral, sides = _NEUTRAL[name]
+            fold = any(values[side] == neutral for side in sides)
+        folded.append(fold)
+    return folded
+
+
+def _splat(constant: Any) -> float:
+    """The one value that all elements of a constant have; NaN if they differ."""
+    values = np.asarray(constant).ravel()
+    same = values.size > 0 and values.dtype.kind in "biuf" and (values == values[0]).all()
+    return float(values[0]) if same else math.nan
+
+
+_RESHAPES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "copy"}
+# A value without which the operation is what its other operand is, and where it may stand.
+_NEUTRAL = {
+    "add": (0.0, (0, 1)),
+    "add_any": (0.0, (0, 1)),
+    "mul": (1.0, (0, 1)),
+    "sub": (0.0, (1,)),
+}
+# Operations on constants that XLA computes itself, with their values. It folds no others.
+_FOLDED: dict[str, Callable[..., float]] = {
+    "abs": abs,
+    "add": operator.add,
+    "add_any": operator.add,
+    "and": lambda a, b: math.nan,
+    "clamp": lambda low, value, high: min(max(low, value), high),
+    "convert_element_type": operator.pos,
+    "cos": np.cos,
+    "div": np.divide,
+    "eq": operator.eq,
+    "erf": math.erf,
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "ge": operator.ge,
+    "gt": operator.gt,
+    "integer_pow": lambda value: math.nan,
+    "le": operator.le,
+    "log": np.log,
+    "logistic": lambda value: 1 / (1 + np.exp(-value)),
+    "lt": operator.lt,
+    "max": max,
+    "min": min,
+    "mul": operator.mul,
+    "ne": operator.ne,
+    "neg": operator.neg,
+    "not": lambda value: math.nan,
+    "or": lambda a, b: math.nan,
+    "rem": np.fmod,
+    "round": np.round,
+    "rsqrt": lambda value: 1 / np.sqrt(value),
+    "sign": np.sign,
+    "sin": np.sin,
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "sub": operator.sub,
+    "tan": np.tan,
+    "tanh": np.tanh,
+}

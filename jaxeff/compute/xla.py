@@ -95,7 +95,8 @@ def xla_cost(traced: jax.stages.Traced) -> XlaCost:
     except Exception as error:
         raise UsageError(
             f"cannot lower {traced.fun_name} for TPU, the platform that compute is counted for: "
-            f"{type(error).__name__}: {_first_line(error)}"
+            f"{type(error).__name__}: {_first_line(error)}; leave callbacks to Python out of it "
+            "(jax.debug.print, jax.pure_callback)"
         ) from error
     analysis = _jax.hlo_module_cost_analysis(_client(), module) or {}
     hlo = module.to_string()

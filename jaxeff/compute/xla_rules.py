@@ -61,11 +61,15 @@ def rule(eqn: JaxprEqn) -> Rule:
         if name == "select_n" and len(eqn.invars) > 3:
             return _measured(eqn)
         return Rule(ELEMENTWISE, _out(eqn))
+    if name == "pow" and eqn.invars[1].aval.dtype.kind in "iu":
+        return Rule(ELEMENTWISE, _size(eqn.invars[1]), _out(eqn))
     if name in _TRANSCENDENTAL:
         arithmetic, transcendentals = _TRANSCENDENTAL[name]
         return Rule(ELEMENTWISE, arithmetic * _out(eqn), transcendentals * _out(eqn))
     if name in _EXACT:
         return _EXACT[name](eqn)
+    if name in _UNCOUNTED:
+        return Rule(EXPANDED, hidden=(name,))
     if name == "pallas_call":
         estimate = params["cost_estimate"]
         if estimate is None:
@@ -161,19 +165,25 @@ def _convert(eqn: JaxprEqn) -> Rule:
     return Rule(ELEMENTWISE, 0 if same else _out(eqn))
 
 
+def _names(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # No arithmetic.
-_MOVES = frozenset(
+_MOVES = _names(
     """all_gather all_to_all broadcast_in_dim concatenate copy copy_p device_put dynamic_slice
     dynamic_update_slice expand_dims iota pad pbroadcast pcast platform_index ppermute pvary
     reduce_scatter reshape reshard rev sharding_constraint slice split squeeze stop_gradient top_k
-    transpose""".split()
+    transpose"""
 )
 # One operation for each element of the result.
-_ELEMENTWISE = frozenset(
+_ELEMENTWISE = _names(
     """abs add add_any and bitcast_convert_type ceil clamp clz div eq floor ge gt is_finite le lt
     max min mul ne neg not or population_count reduce_precision rem round select_n
-    shift_left shift_right_arithmetic shift_right_logical sign square sub xor""".split()
+    shift_left shift_right_arithmetic shift_right_logical sign square sub xor"""
 )
+# Products with an operation of their own in XLA, whose analysis does not count them as products.
+_UNCOUNTED = _names("ragged_dot ragged_dot_general scaled_matmul")
 # For each element of the result: (operations, transcendental functions).
 _TRANSCENDENTAL = {
     "atan2": (0, 1),

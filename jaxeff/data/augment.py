@@ -1,7 +1,7 @@
 """From a picture file to the square of pixels that the network sees.
 
 Training takes a random crop, evaluation the centre one, both as torchvision's `RandomResizedCrop`,
-`Resize` and `CenterCrop` do on PIL images with the default, antialiased bilinear filter, because the
+`Resize` and `CenterCrop` do on PIL images with the default, antialiased bilinear filter: the
 paper's numbers were made with those. Images stay uint8: the device normalises them.
 """
 
@@ -102,8 +102,9 @@ def train_image(
 def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.ndarray:
     """The centre of `image`: short side to `int(size / crop_fraction)`, then the middle square.
 
-    `size=224, crop_fraction=224 / 256` is the paper's evaluation: short side to 256, centre 224. The
-    long side is cut off to whole pixels and the crop's corner rounded to even, as torchvision does.
+    `size=224, crop_fraction=224 / 256` is the paper's evaluation: short side to 256, centre 224.
+    The long side is cut off to whole pixels, and half a pixel at the crop's corner is rounded to
+    even, as torchvision does.
 
     Args:
         image: RGB picture.

@@ -44,8 +44,8 @@ def load(
     if name in _BUNDLED:
         if data_dir is not None:
             raise UsageError(
-                f"--data_dir={data_dir}: data set {name!r} brings its own pictures; leave --data_dir "
-                "out, or give --dataset=image_folder to read yours"
+                f"--data_dir={data_dir}: data set {name!r} brings its own pictures; leave "
+                "--data_dir out, or give --dataset=image_folder to read yours"
             )
         dataset = _BUNDLED[name]()
     elif name in _FROM_FOLDER:

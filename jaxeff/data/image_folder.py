@@ -1,7 +1,7 @@
 """Pictures in folders, one folder a class: `train/<class>/…` beside `validation/<class>/…`.
 
-The validation folder may also be called `val` or `test`, and pictures may lie one folder below their
-class. Tiny-ImageNet's shape is read as it is distributed: `train/<class>/images/*.JPEG`, and
+The validation folder may also be called `val` or `test`, and pictures may lie one folder below
+their class. Tiny-ImageNet's shape is read as it is distributed: `train/<class>/images/*.JPEG`, and
 `val/images/*.JPEG` with the classes in `val/val_annotations.txt`.
 
 Labels number the class folders in byte order. Pictures come class by class, within a class in byte
@@ -80,7 +80,9 @@ def load(data_dir: Path) -> Dataset:
     root = os.fsencode(data_dir)
     folders, _ = _list(root)
     if b"train" not in folders:
-        problem = f"no train/ in {_show(root)}" if folders else f"{_show(root)} has no folders in it"
+        problem = (
+            f"no train/ in {_show(root)}" if folders else f"{_show(root)} has no folders in it"
+        )
         raise UsageError(f"{problem}; {_LAYOUT}: give --data_dir the folder that contains both")
     split = next((name for name in VALIDATION_FOLDERS if os.fsencode(name) in folders), None)
     if split is None:
@@ -256,9 +258,7 @@ def _source(root: bytes, split: list[_Pictures]) -> FolderSource:
     )
 
 
-def _fingerprint(
-    classes: list[bytes], train: list[_Pictures], validation: list[_Pictures]
-) -> str:
+def _fingerprint(classes: list[bytes], train: list[_Pictures], validation: list[_Pictures]) -> str:
     digest = hashlib.sha256(b"\0".join(classes))
     for name, split in ((b"train", train), (b"validation", validation)):
         digest.update(b"\0\0%b\0%d\0" % (name, sum(len(pictures.lengths) for pictures in split)))

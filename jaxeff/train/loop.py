@@ -10,7 +10,7 @@ import pathlib
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 from flax import linen as nn
@@ -181,7 +181,8 @@ class _Session:
             self.display.line("this run is already complete; nothing to train")
         else:
             self._publish("running")
-        with contextlib.closing(self._training_batches()) as batches, self.display:
+        with contextlib.closing(self._training_images()) as images, self.display:
+            batches = devices.to_devices(images)
             while not self._is_done():
                 stopped = self._train_until(self._next_pause(evaluations), batches, interrupted)
                 if not math.isfinite(self.loss_sum):
@@ -331,9 +332,9 @@ class _Session:
         self._update_totals()
         return True
 
-    def _training_batches(self) -> Iterator[dict]:
+    def _training_images(self):
         run = self.run
-        batches = data.train_batches(
+        return data.train_batches(
             run.dataset,
             image_size=run.image_size,
             batch_size=run.recipe.batch_size,
@@ -344,7 +345,6 @@ class _Session:
             process_count=jax.process_count(),
             num_workers=run.num_workers,
         )
-        return devices.to_devices(batches)
 
     @contextlib.contextmanager
     def _profiled(self):

@@ -1,0 +1,181 @@
+"""What the hardware could do at most: published peaks by device, and one to measure.
+
+Peaks are for dense matrix products. `float32` is arithmetic in full single precision (on NVIDIA
+GPUs the CUDA cores), `tfloat32` the tensor cores' TF32, which JAX uses for float32 arrays on
+NVIDIA GPUs since A100 unless `jax_default_matmul_precision` says otherwise. TPUs multiply in
+bfloat16; by default JAX does so for float32 arrays too, and their makers publish no float32 peak.
+"""
+
+import functools
+import re
+import time
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxeff.errors import UsageError
+
+# Device kind, as it occurs in `jax.Device.device_kind` -> ({precision: FLOP/s}, source).
+# One JAX device is one core of a TPU v2 or v3 and one chiplet of a TPU7x, two of which are a chip.
+PEAKS: dict[str, tuple[dict[str, float], str]] = {
+    "TPU v2": (
+        {"bfloat16": 45e12 / 2},
+        "cloud.google.com/tpu/docs/v2: 45 TFLOPS a chip of two cores",
+    ),
+    "TPU v3": (
+        {"bfloat16": 123e12 / 2},
+        "cloud.google.com/tpu/docs/v3: 123 TFLOPS a chip of two cores",
+    ),
+    "TPU v4": ({"bfloat16": 275e12}, "cloud.google.com/tpu/docs/v4"),
+    "TPU v4 lite": ({"bfloat16": 138e12}, "Jouppi et al., Ten Lessons (ISCA 2021): TPU v4i"),
+    "TPU v5 lite": ({"bfloat16": 197e12}, "cloud.google.com/tpu/docs/v5e"),
+    "TPU v5e": ({"bfloat16": 197e12}, "cloud.google.com/tpu/docs/v5e"),
+    "TPU v5": ({"bfloat16": 459e12}, "cloud.google.com/tpu/docs/v5p"),
+    "TPU v5p": ({"bfloat16": 459e12}, "cloud.google.com/tpu/docs/v5p"),
+    "TPU v6 lite": ({"bfloat16": 918e12}, "cloud.google.com/tpu/docs/v6e"),
+    "TPU v6e": ({"bfloat16": 918e12}, "cloud.google.com/tpu/docs/v6e"),
+    "TPU7x": (
+        {"bfloat16": 2307e12 / 2},
+        "cloud.google.com/tpu/docs/tpu7x: 2 307 TFLOPS a chip of two devices",
+    ),
+    "P100-PCIE": ({"float32": 9.3e12, "float16": 18.7e12}, "NVIDIA Tesla P100 PCIe data sheet"),
+    "P100-SXM2": ({"float32": 10.6e12, "float16": 21.2e12}, "NVIDIA Tesla P100 white paper"),
+    "V100-PCIE": ({"float32": 14e12, "float16": 112e12}, "NVIDIA V100 data sheet"),
+    "V100-SXM2": ({"float32": 15.7e12, "float16": 125e12}, "NVIDIA V100 data sheet"),
+    "Tesla T4": ({"float32": 8.1e12, "float16": 65e12}, "NVIDIA T4 data sheet"),
+    "A100": (
+        {"float32": 19.5e12, "tfloat32": 156e12, "bfloat16": 312e12, "float16": 312e12},
+        "NVIDIA A100 data sheet, without sparsity",
+    ),
+    "NVIDIA A10": (
+        {"float32": 31.2e12, "tfloat32": 62.5e12, "bfloat16": 125e12, "float16": 125e12},
+        "NVIDIA A10 data sheet, without sparsity",
+    ),
+    "NVIDIA L4": (
+        {"float32": 30.3e12, "tfloat32": 60e12, "bfloat16": 121e12, "float16": 121e12},
+        "NVIDIA L4 data sheet: half of the figures with sparsity",
+    ),
+    "NVIDIA L40S": (
+        {"float32": 91.6e12, "tfloat32": 183e12, "bfloat16": 362.05e12, "float16": 362.05e12},
+        "NVIDIA L40S data sheet, without sparsity",
+    ),
+    "H100 80GB HBM3": (
+        {"float32": 66.9e12, "tfloat32": 494.7e12, "bfloat16": 989.4e12, "float16": 989.4e12},
+        "NVIDIA H100 architecture white paper: SXM5, without sparsity",
+    ),
+    "H100 PCIe": (
+        {"float32": 51.2e12, "tfloat32": 378e12, "bfloat16": 756e12, "float16": 756e12},
+        "NVIDIA H100 architecture white paper: PCIe, without sparsity",
+    ),
+    "H100 NVL": (
+        {"float32": 60e12, "tfloat32": 417.5e12, "bfloat16": 835.5e12, "float16": 835.5e12},
+        "NVIDIA H100 data sheet: NVL, half of the figures with sparsity",
+    ),
+    "NVIDIA H200": (
+        {"float32": 66.9e12, "tfloat32": 494.7e12, "bfloat16": 989.4e12, "float16": 989.4e12},
+        "NVIDIA H200 data sheet: SXM, the compute of H100 SXM5",
+    ),
+    "H200 NVL": (
+        {"float32": 60e12, "tfloat32": 417.5e12, "bfloat16": 835.5e12, "float16": 835.5e12},
+        "NVIDIA H200 data sheet: NVL, half of the figures with sparsity",
+    ),
+    "NVIDIA B200": (
+        {"float32": 75e12, "tfloat32": 1.125e15, "bfloat16": 2.25e15, "float16": 2.25e15},
+        "NVIDIA HGX data sheet: an eighth of HGX B200, half of the figures with sparsity",
+    ),
+    "NVIDIA GB200": (
+        {"float32": 80e12, "tfloat32": 1.25e15, "bfloat16": 2.5e15, "float16": 2.5e15},
+        "NVIDIA GB200 NVL72 data sheet: a 72nd, half of the figures with sparsity",
+    ),
+}
+
+
+def peak_flops_per_second(device_kind: str, dtype: DTypeLike | str) -> float | None:
+    """Published peak of dense matrix products on one JAX device.
+
+    Args:
+      device_kind: `jax.Device.device_kind`, for instance `TPU v5 lite` or `NVIDIA H100 80GB HBM3`.
+        The row of `PEAKS` with the longest name that occurs in it, as whole words, applies: an
+        A10G is no A10, an L40 no L4.
+      dtype: `float32`, `bfloat16`, `float16` (a NumPy or JAX type or its name), or `tfloat32`.
+
+    Returns:
+      Floating-point operations a second, two for a multiply-accumulate; None where no peak is
+      known: CPUs, devices that the table lacks, precisions that the device lacks, parts of a GPU
+      (MIG).
+    """
+    if re.search(r"\bMIG\b", device_kind):
+        return None
+    names = [name for name in PEAKS if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", device_kind)]
+    if not names:
+        return None
+    peaks, _ = PEAKS[max(names, key=len)]
+    return peaks.get(_precision(dtype))
+
+
+def measure_matmul_peak(dtype: DTypeLike | str, size: int = 4096) -> float:
+    """Measured, not published: the rate of large square matrix products on the first device.
+
+    Runs chained products of `[size, size]` matrices in one program, five times, and takes the
+    fastest. Other work on the device, its clocks and its temperature are in the number. It occupies
+    the device for about a second.
+
+    Args:
+      dtype: `float32`, `bfloat16`, `float16`, or `tfloat32`, which only NVIDIA GPUs have. `float32`
+        is full precision.
+      size: rows and columns; the larger, the nearer to what the device can do.
+
+    Returns:
+      Floating-point operations a second, two for a multiply-accumulate.
+
+    Raises:
+      UsageError: `size` is not positive, or the device does not multiply this type.
+    """
+    if size < 1:
+        raise UsageError(f"size of the matrices is {size}; it must be at least 1")
+    name = _precision(dtype)
+    element = jnp.dtype("float32" if name == "tfloat32" else name)
+    precision = {
+        "float32": jax.lax.Precision.HIGHEST,
+        "tfloat32": jax.lax.DotAlgorithmPreset.TF32_TF32_F32,
+    }.get(name)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def chain(matrix, start, products):
+        def multiply(_, value):
+            return jax.lax.dot(value, matrix, precision=precision, preferred_element_type=element)
+
+        return jax.lax.fori_loop(0, products, multiply, start)
+
+    def seconds(products: int) -> float:
+        began = time.perf_counter()
+        chain(matrix, start, products).block_until_ready()
+        return time.perf_counter() - began
+
+    try:
+        keys = jax.random.split(jax.random.key(0))
+        # Entries of variance 1/size keep the products' entries of order one.
+        matrix = (jax.random.normal(keys[0], (size, size)) / size**0.5).astype(element)
+        start = jax.random.normal(keys[1], (size, size)).astype(element)
+        seconds(1)
+        one = min(seconds(1) for _ in range(3))
+        products = max(1, min(1000, int(0.1 / one)))
+        seconds(products)
+        fastest = min(seconds(products) for _ in range(5))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"cannot multiply {name} matrices of {size} on {jax.devices()[0].device_kind}: {error}"
+        ) from error
+    return 2 * size**3 * products / fastest
+
+
+def _precision(dtype: DTypeLike | str) -> str:
+    if dtype == "tfloat32":
+        return "tfloat32"
+    try:
+        return jnp.dtype(dtype).name
+    except TypeError as error:
+        raise UsageError(
+            f"precision {dtype!r} is unknown; give float32, tfloat32, bfloat16 or float16"
+        ) from error

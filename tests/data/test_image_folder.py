@@ -1,0 +1,302 @@
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxeff.data import load
+from jaxeff.data.augment import decode
+from jaxeff.errors import UsageError
+
+SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-sample.tar.gz"
+
+
+def picture(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4), (value, 0, 0)).save(path)
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    """train and val with classes a and b, two pictures each."""
+    for split in ("train", "val"):
+        for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+            picture(tmp_path / split / name)
+    return tmp_path
+
+
+def image_folder(root):
+    return load("image_folder", data_dir=root)
+
+
+def listing(source):
+    root = Path(source.root)
+    return [
+        (Path(source[i]["image"]).relative_to(root).as_posix(), source[i]["label"])
+        for i in range(len(source))
+    ]
+
+
+def error(root):
+    with pytest.raises(UsageError) as raised:
+        image_folder(root)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_pictures_come_class_by_class_in_byte_order(tmp_path):
+    for name in ("b/x.png", "B/x.jpg", "é/x.png", "a/10.png", "a/2.png", "a/Z.PNG", "a/z.JpEg"):
+        picture(tmp_path / "train" / name)
+    for name in ("B", "a", "b", "é"):
+        picture(tmp_path / "validation" / name / "v.png")
+    dataset = image_folder(tmp_path)
+    assert dataset.class_names == ("B", "a", "b", "é")
+    assert listing(dataset.train) == [
+        ("B/x.jpg", 0),
+        ("a/10.png", 1),
+        ("a/2.png", 1),
+        ("a/Z.PNG", 1),
+        ("a/z.JpEg", 1),
+        ("b/x.png", 2),
+        ("é/x.png", 3),
+    ]
+
+
+def test_the_default_is_the_papers_evaluation(two_classes):
+    dataset = image_folder(two_classes)
+    assert dataset.image_size == 224
+    assert dataset.evaluation_crop_fraction == 0.875
+    assert dataset.horizontal_flip
+    assert dataset.target is None
+    assert not dataset.in_memory
+
+
+def test_hidden_files_and_other_kinds_of_file_are_passed_over(two_classes):
+    expected = listing(image_folder(two_classes).train)
+    for name in (".DS_Store", "a/.1.png", "a/notes.txt", "a/1.png.part", ".cache/1.png"):
+        path = two_classes / "train" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    assert listing(image_folder(two_classes).train) == expected
+
+
+def test_pictures_may_lie_one_folder_below_their_class_and_no_deeper(two_classes):
+    picture(two_classes / "train/a/images/0.png")
+    assert ("a/images/0.png", 0) in listing(image_folder(two_classes).train)
+    picture(two_classes / "train/a/images/more/0.png")
+    message = error(two_classes)
+    assert "train/a/images/more" in message
+    assert "two folders below" in message
+
+
+@pytest.mark.parametrize(
+    ("present", "taken"),
+    [(("test", "val", "validation"), "validation"), (("test", "val"), "val"), (("test",), "test")],
+)
+def test_the_first_of_validation_val_and_test_is_taken(tmp_path, present, taken):
+    for split in ("train", *present):
+        picture(tmp_path / split / "a" / f"{split}.png")
+    assert listing(image_folder(tmp_path).validation) == [(f"a/{taken}.png", 0)]
+
+
+def test_links_are_followed_and_loops_are_not(two_classes):
+    before = listing(image_folder(two_classes).train)
+    for name, target in (("a/self", "."), ("a/up", ".."), ("a/sub/up", "..")):
+        link = two_classes / "train" / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(target)
+    assert listing(image_folder(two_classes).train) == before
+
+    picture(two_classes / "elsewhere" / "9.png")
+    (two_classes / "train" / "a" / "linked").symlink_to(two_classes / "elsewhere")
+    assert ("a/linked/9.png", 0) in listing(image_folder(two_classes).train)
+
+
+def test_a_source_survives_pickling_and_decodes(two_classes):
+    source = pickle.loads(pickle.dumps(image_folder(two_classes).train))
+    assert listing(source) == [("a/1.png", 0), ("a/2.png", 0), ("b/1.png", 1), ("b/2.png", 1)]
+    assert decode(source[3]["image"]).size == (4, 4)
+
+
+def test_a_source_stays_small(tmp_path):
+    for split, count in (("train", 300), ("val", 1)):
+        for number in range(count):
+            path = tmp_path / split / "n01440764" / f"n01440764_{number:05}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    # 30 bytes of path, 8 of offset, 4 of label: 54 MB for ImageNet's 1.28 million.
+    assert len(pickle.dumps(image_folder(tmp_path).train)) < 300 * 42 + 1000
+
+
+# --- Tiny-ImageNet's shape
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    for name in ("n01", "n02"):
+        for number in range(2):
+            picture(tmp_path / "train" / name / "images" / f"{name}_{number}.JPEG")
+        (tmp_path / "train" / name / f"{name}_boxes.txt").write_text("x\t0\t0\t1\t1\n")
+    for number in range(3):
+        picture(tmp_path / "val" / "images" / f"val_{number}.JPEG")
+    picture(tmp_path / "test" / "images" / "test_0.JPEG")
+    annotate(tmp_path, ("val_0.JPEG", "n02"), ("val_1.JPEG", "n01"), ("val_2.JPEG", "n02"))
+    return tmp_path
+
+
+def annotate(root, *lines):
+    text = "".join(f"{name}\t{label}\t0\t0\t63\t63\n" for name, label in lines)
+    (root / "val" / "val_annotations.txt").write_text(text)
+
+
+def test_tiny_imagenets_shape_is_read(tiny):
+    dataset = image_folder(tiny)
+    assert listing(dataset.train)[0] == ("n01/images/n01_0.JPEG", 0)
+    assert listing(dataset.validation) == [
+        ("images/val_1.JPEG", 0),
+        ("images/val_0.JPEG", 1),
+        ("images/val_2.JPEG", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([("val_0.JPEG", "n02"), ("val_1.JPEG", "n99")], ("line 2", "'n99'", "unknown class")),
+        ([("val_7.JPEG", "n02")], ("line 1", "no picture 'val_7.JPEG'")),
+        ([("val_0.JPEG", "n02"), ("val_0.JPEG", "n01")], ("line 2", "named twice")),
+        ([("val_0.JPEG", "n02")], ("2 pictures", "val_1.JPEG, val_2.JPEG", "no line")),
+        ([(f"val_{i}.JPEG", "n02") for i in range(3)], ("no picture of 1 classes", "(n01)")),
+    ],
+)
+def test_annotations_that_do_not_fit_the_pictures_are_an_error(tiny, lines, says):
+    annotate(tiny, *lines)
+    message = error(tiny)
+    assert "val_annotations.txt" in message
+    for words in says:
+        assert words in message
+
+
+def test_a_line_without_a_class_is_an_error(tiny):
+    (tiny / "val" / "val_annotations.txt").write_text("val_0.JPEG n02\n")
+    assert "expected a file name, a tab and a class" in error(tiny)
+
+
+# --- what the user can mend
+
+
+def test_an_empty_folder(tmp_path):
+    message = error(tmp_path)
+    assert str(tmp_path) in message
+    assert "expected train/<class>/*.jpg" in message
+
+
+def test_no_train_folder(tmp_path):
+    picture(tmp_path / "cats" / "1.png")
+    assert "no train/ in" in error(tmp_path)
+
+
+def test_no_validation_split(tmp_path):
+    picture(tmp_path / "train" / "a" / "1.png")
+    assert "expected one of validation/, val/, test/ beside train/" in error(tmp_path)
+
+
+def test_pictures_without_class_folders(tmp_path):
+    picture(tmp_path / "train" / "1.png")
+    picture(tmp_path / "val" / "1.png")
+    message = error(tmp_path)
+    assert "no class folders in" in message
+    assert "only 1 pictures" in message
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_class_without_pictures(two_classes, split):
+    for path in (two_classes / split / "b").iterdir():
+        path.unlink()
+    message = error(two_classes)
+    assert "no pictures in class folder" in message
+    assert str(two_classes / split / "b") in message
+
+
+def test_different_classes_in_train_and_validation_are_named(two_classes):
+    for name in ("c", "d", "e", "f"):
+        picture(two_classes / "train" / name / "1.png")
+    picture(two_classes / "val" / "z" / "1.png")
+    message = error(two_classes)
+    assert f"4 only in '{two_classes / 'train'}' (c, d, e, …)" in message
+    assert f"1 only in '{two_classes / 'val'}' (z)" in message
+
+
+def test_a_folder_that_may_not_be_read(two_classes, monkeypatch):
+    closed = os.fsencode(two_classes / "train" / "b")
+    scandir = os.scandir
+
+    def refuse(path):  # chmod would not stop root, who runs the tests in containers
+        if path == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = error(two_classes)
+    assert f"cannot read {os.fsdecode(closed)!r}: Permission denied" in message
+
+
+def test_a_link_to_nothing_is_an_error_and_not_one_picture_less(two_classes):
+    (two_classes / "train" / "a" / "3.png").symlink_to("gone.png")
+    assert "3.png': No such file" in error(two_classes)
+
+
+# --- fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_pictures_are(two_classes, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere") / "moved"
+    before = image_folder(two_classes).fingerprint
+    two_classes.rename(other)
+    (other / "val").rename(other / "validation")
+    assert image_folder(other).fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "train/a/1.png").rename(root / "train/a/3.png"),
+        lambda root: (root / "train/a/1.png").rename(root / "train/b/3.png"),
+        lambda root: (root / "train/a/1.png").rename(root / "val/a/3.png"),
+        lambda root: (root / "train/a/1.png").write_bytes(b"another size"),
+        lambda root: [(root / s / "b").rename(root / s / "c") for s in ("train", "val")],
+    ],
+    ids=["name", "class", "split", "size", "class name"],
+)
+def test_the_fingerprint_changes_with(two_classes, change):
+    before = image_folder(two_classes).fingerprint
+    change(two_classes)
+    assert image_folder(two_classes).fingerprint != before
+
+
+# --- real pictures
+
+
+def test_imagenet_files_load_and_decode(tmp_path):
+    if not SAMPLE.exists():
+        pytest.skip("needs shared/data/imagenet-sample.tar.gz beside the repository")
+    with tarfile.open(SAMPLE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    sample = tmp_path / "imagenet-sample"
+    # One picture a class: no class is in both folders, which is an error.
+    message = error(sample)
+    assert f"144 only in '{sample / 'train'}'" in message
+    assert f"36 only in '{sample / 'validation'}'" in message
+
+    both = tmp_path / "both"
+    both.mkdir()
+    for split in ("train", "val"):
+        (both / split).symlink_to(sample / "validation")
+    dataset = image_folder(both)
+    assert dataset.num_classes == len(dataset.train) == 36
+    assert dataset.class_names == tuple(sorted(os.listdir(sample / "validation")))
+    sizes = [decode(dataset.train[i]["image"]).size for i in range(0, 36, 6)]
+    assert np.min(sizes) > 50

@@ -1,0 +1,65 @@
+"""A run of a tiny network on the synthetic images: `python tiny_run.py WORKDIR [field=value …]`.
+
+Prints the record as JSON. Other processes use it to see what a run does with several devices, when
+it is killed, and when it is resumed.
+"""
+
+import ast
+import functools
+import json
+import pathlib
+import sys
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxeff import data, train
+from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, global_average_pool
+
+
+class TinyNet(nn.Module):
+    num_classes: int
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = Conv(16, 5, 2, 2)(images)
+        x = nn.relu(BatchNorm(axis_name=self.axis_name)(x, train))
+        x = nn.relu(Conv(32, 3, 2, 1)(x))
+        x = Dropout(0.1, self.axis_name)(global_average_pool(x), train)
+        return Dense(self.num_classes)(x).astype(jnp.float32)
+
+
+def tiny_run(workdir, **fields) -> train.Run:
+    dataset = data.load("synthetic", image_size=16)
+    recipe = {"epochs": 3, "batch_size": 32, "lr": 0.05}
+    recipe |= {key: fields.pop(key) for key in list(fields) if key in recipe}
+    defaults = {
+        "model": "tiny",
+        "make_module": functools.partial(TinyNet, len(dataset.class_names)),
+        "dataset": dataset,
+        "recipe": train.resolve("small", "tiny", **recipe),
+        "target": train.parse_target(fields.pop("target", "top1:1.0")),
+        "image_size": 16,
+        "workdir": pathlib.Path(workdir),
+        "log_every": 5,
+    }
+    return train.Run(**(defaults | fields))
+
+
+def main():
+    workdir, *settings = sys.argv[1:]
+    fields = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        try:
+            fields[key] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            fields[key] = value
+    if "processes" in fields:
+        train.join_processes(fields.pop("coordinator"), fields.pop("processes"), fields.pop("id"))
+    print(json.dumps(train.train_to_target(tiny_run(workdir, **fields))))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import sys
 from absl import flags
 
 
-def run(main, module_docstring: str) -> None:
+def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     """Parses the flags, calls `main()` and exits with the status that it returns.
 
     A wrong flag, a leftover argument or a `jaxeff.errors.UsageError` prints one line on standard
@@ -16,6 +16,7 @@ def run(main, module_docstring: str) -> None:
       main: takes nothing and returns the exit status; imports what is slow to import by itself, so
         that `--help` answers at once.
       module_docstring: what the command does, with examples.
+      subcommands: what the first argument may be; `main` is then called with the value of its key.
     """
     arguments = sys.argv
     program = os.path.basename(arguments[0])
@@ -28,13 +29,19 @@ def run(main, module_docstring: str) -> None:
         leftover = flags.FLAGS(arguments)[1:]
     except flags.Error as error:
         _fail(program, " ".join(str(error).split()))
+    subcommand = ()
+    if subcommands is not None:
+        if not leftover or leftover[0] not in subcommands:
+            given = leftover[0] if leftover else "nothing"
+            _fail(program, f"give what to do, {' or '.join(subcommands)}, not {given}")
+        subcommand = (subcommands[leftover.pop(0)],)
     if leftover:
         _fail(program, f"unexpected argument {leftover[0]!r}: flags are written --name=value")
 
     from jaxeff.errors import UsageError
 
     try:
-        status = main()
+        status = main(*subcommand)
     except UsageError as error:
         _fail(program, " ".join(str(error).split()))
     sys.exit(status)

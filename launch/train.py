@@ -55,7 +55,9 @@ _STOP_AT_TARGET = flags.DEFINE_bool(
     "stop_at_target", True, "End the run at the first evaluation that reaches the target."
 )
 _EVAL_EVERY = flags.DEFINE_float("eval_every", 1.0, "Epochs between evaluations.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of parameters, order, augmentation and dropout.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of parameters, order, augmentation and dropout.", lower_bound=0
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Of the arithmetic; parameters stay float32."
 )

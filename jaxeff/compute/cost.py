@@ -79,7 +79,8 @@ class StepCost:
       xla_transcendentals: likewise.
       breakdown: the terms that lead from 2 × MACs to `xla_flops`, in operations; they and
         `unexplained` add up to it.
-      unexplained: `xla_flops` less all terms of `breakdown`; None where `xla_flops` is.
+      unexplained: `xla_flops` less all terms of `breakdown`; None where `xla_flops` is. XLA adds up
+        in single precision: of a count above 2^24 some 1e-5 is rounding, and unexplained.
       notes: choices that were made, such as the branch of a `cond`.
       unseen: what is not, or not fully, in the count, each with its place. Empty for a complete
         count.

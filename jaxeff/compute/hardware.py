@@ -44,7 +44,7 @@ PEAKS: dict[str, tuple[dict[str, float], str]] = {
     "V100-PCIE": ({"float32": 14e12, "float16": 112e12}, "NVIDIA V100 data sheet"),
     "V100-SXM2": ({"float32": 15.7e12, "float16": 125e12}, "NVIDIA V100 data sheet"),
     "Tesla T4": ({"float32": 8.1e12, "float16": 65e12}, "NVIDIA T4 data sheet"),
-    "A100": (
+    "NVIDIA A100": (
         {"float32": 19.5e12, "tfloat32": 156e12, "bfloat16": 312e12, "float16": 312e12},
         "NVIDIA A100 data sheet, without sparsity",
     ),
@@ -60,15 +60,15 @@ PEAKS: dict[str, tuple[dict[str, float], str]] = {
         {"float32": 91.6e12, "tfloat32": 183e12, "bfloat16": 362.05e12, "float16": 362.05e12},
         "NVIDIA L40S data sheet, without sparsity",
     ),
-    "H100 80GB HBM3": (
+    "NVIDIA H100 80GB HBM3": (
         {"float32": 66.9e12, "tfloat32": 494.7e12, "bfloat16": 989.4e12, "float16": 989.4e12},
         "NVIDIA H100 architecture white paper: SXM5, without sparsity",
     ),
-    "H100 PCIe": (
+    "NVIDIA H100 PCIe": (
         {"float32": 51.2e12, "tfloat32": 378e12, "bfloat16": 756e12, "float16": 756e12},
         "NVIDIA H100 architecture white paper: PCIe, without sparsity",
     ),
-    "H100 NVL": (
+    "NVIDIA H100 NVL": (
         {"float32": 60e12, "tfloat32": 417.5e12, "bfloat16": 835.5e12, "float16": 835.5e12},
         "NVIDIA H100 data sheet: NVL, half of the figures with sparsity",
     ),
@@ -76,7 +76,7 @@ PEAKS: dict[str, tuple[dict[str, float], str]] = {
         {"float32": 66.9e12, "tfloat32": 494.7e12, "bfloat16": 989.4e12, "float16": 989.4e12},
         "NVIDIA H200 data sheet: SXM, the compute of H100 SXM5",
     ),
-    "H200 NVL": (
+    "NVIDIA H200 NVL": (
         {"float32": 60e12, "tfloat32": 417.5e12, "bfloat16": 835.5e12, "float16": 835.5e12},
         "NVIDIA H200 data sheet: NVL, half of the figures with sparsity",
     ),

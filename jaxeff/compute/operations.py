@@ -83,14 +83,17 @@ def operations(program: ClosedJaxpr, price: Callable[[JaxprEqn], float]) -> Oper
     **Phases** come from the transformations in JAX's name stack and from what flows where. An
     operation under `transpose(...)` that a cotangent reaches is backward; under `transpose(...)`
     but reached by none, it is a recomputation of a rematerialised forward pass. What follows from a
-    gradient outside both is update. The rest is forward. A backward convolution whose *kernel* is
-    the cotangent is the gradient to weights, one whose *input* is the cotangent the gradient to
-    inputs (that is the form in which JAX transposes convolutions). Any other backward operation is
-    gradient to weights if its result leaves the backward pass through nothing but data movement
-    and sums, and gradient to inputs if the backward pass computes on with it. Where that holds of
-    both gradients of one matrix product (all its operands were differentiated), the one to its
-    right operand is to weights. So a dense layer that computes with its kernel first (spectral
-    norm, say) has its weight gradient listed as a gradient to inputs; totals do not depend on it.
+    gradient outside both is update, and so is what goes into nothing else (the momentum's decay).
+    The rest is forward.
+
+    **Gradients**: a backward convolution whose *kernel* is the cotangent is the gradient to
+    weights, one whose *input* is the cotangent the gradient to inputs (that is how JAX transposes
+    convolutions). Any other backward operation is gradient to weights if its result leaves the
+    backward pass through nothing but data movement and sums, and gradient to inputs if the backward
+    pass computes on with it. Where that holds of both gradients of one matrix product (all its
+    operands were differentiated), the one to its right operand is to weights. So a dense layer that
+    computes with its kernel first (spectral norm, say) has its weight gradient listed as a gradient
+    to inputs; totals do not depend on it.
 
     Args:
       program: what `jax.make_jaxpr(fn)(*args)` or `jax.jit(fn).trace(*args).jaxpr` return.
@@ -224,6 +227,7 @@ class _Flat:
     ids: Iterator[int] = field(default_factory=itertools.count)
     steps: list[_Step] = field(default_factory=list)
     links: list[tuple[int, int]] = field(default_factory=list)  # this value becomes that one
+    carried: list[tuple[int, int]] = field(default_factory=list)  # likewise, in the next pass
     literals: set[int] = field(default_factory=set)  # values written in the program
     constants: dict[int, Any] = field(default_factory=dict)  # those that XLA sees as such
     seeds: set[int] = field(default_factory=set)  # cotangents that enter as literals
@@ -323,26 +327,26 @@ class _Flat:
         bodies = remainder + (unroll if trips else 0)
         if trips:
             self.loop_counters += place.counted * (4 if params["reverse"] else 2)
-        entering = self.relabel(inputs[constants:])
+        inputs = self.relabel(inputs)
+        entering = inputs[constants:]
         leaving = self.walk(
             body,
-            inputs[:constants] + entering,
+            inputs,
             replace(place, shared=place.shared * length, counted=place.counted * bodies),
         )
-        for out, again in zip(leaving[:carries], entering[:carries], strict=True):
-            self.links.append((out, again))
+        self.carried += zip(leaving[:carries], entering[:carries], strict=True)
         return self.relabel(leaving)
 
     def loop(self, params: dict, inputs: list[int], place: _Place) -> list[int]:
         tests, bodies = params["cond_nconsts"], params["body_nconsts"]
-        entering = self.relabel(inputs[tests + bodies :])
+        inputs = self.relabel(inputs)
+        entering = inputs[tests + bodies :]
         self.walk(_open(params["cond_jaxpr"]), inputs[:tests] + entering, place)
         leaving = self.walk(
             _open(params["body_jaxpr"]), inputs[tests : tests + bodies] + entering, place
         )
         self.missing("while loop of unknown length (counted as one pass)", place)
-        for out, again in zip(leaving, entering, strict=True):
-            self.links.append((out, again))
+        self.carried += zip(leaving, entering, strict=True)
         return self.relabel(leaving)
 
     def branch(self, params: dict, inputs: list[int], place: _Place) -> list[int]:
@@ -370,6 +374,7 @@ class _Flat:
         cost, flat, outputs = walked[choice]
         self.steps += flat.steps
         self.links += flat.links
+        self.carried += flat.carried
         self.seeds |= flat.seeds
         self.loop_counters += flat.loop_counters
         self.notes += flat.notes
@@ -422,7 +427,7 @@ def _phases(flat: _Flat) -> list[str]:
     """The phase of each step: see `operations`."""
     steps = flat.steps
     links: dict[int, list[int]] = {}
-    for value, becomes in flat.links:
+    for value, becomes in flat.links + flat.carried:
         links.setdefault(value, []).append(becomes)
 
     def spread(marked: set[int], rule: Callable[[_Step], bool]) -> set[int]:
@@ -456,27 +461,54 @@ def _phases(flat: _Flat) -> list[str]:
     after = set(cotangents)
     spread(after, lambda step: any(value in after for value in step.inputs))
 
-    # Values with which the backward pass computes on, found backwards.
+    def gather(marked: set[int], rule: Callable[[int, _Step], bool], links: list) -> set[int]:
+        """Mark the inputs of steps by `rule`, backwards, until nothing changes."""
+        size = -1
+        while size != len(marked):
+            size = len(marked)
+            for index in reversed(range(len(steps))):
+                if rule(index, steps[index]):
+                    marked.update(steps[index].inputs)
+            for value, becomes in reversed(links):
+                if becomes in marked:
+                    marked.add(value)
+        return marked
+
+    # Values with which the backward pass computes on.
     computed: set[int] = set()
-    size = -1
-    while size != len(computed):
-        size = len(computed)
-        for step, is_backward in zip(reversed(steps), reversed(backward), strict=True):
-            if is_backward and (
+    gather(
+        computed,
+        lambda index, step: (
+            backward[index]
+            and (
                 step.eqn.primitive.name not in _STRUCTURAL
                 or any(value in computed for value in step.outputs)
-            ):
-                computed.update(step.inputs)
-        for value, becomes in reversed(flat.links):
-            if becomes in computed:
-                computed.add(value)
-
+            )
+        ),
+        flat.links + flat.carried,
+    )
     final = {
         index
         for index, step in enumerate(steps)
         if backward[index] and not any(value in computed for value in step.outputs)
     }
     to_left = _gradients_to_left_operands(flat, backward, final, cotangents)
+
+    # What goes into the update, and what into the passes that it follows (in the same step).
+    def is_update(step: _Step) -> bool:
+        plain = not any(mark in step.place.stack for mark in ("jvp(", "transpose("))
+        return plain and any(value in after for value in step.inputs)
+
+    def feeds(marked: set[int], rule: Callable[[_Step], bool]) -> set[int]:
+        return gather(
+            marked,
+            lambda _, step: rule(step) or any(value in marked for value in step.outputs),
+            flat.links,
+        )
+
+    updating = feeds(set(), is_update)
+    passing = feeds(set(), lambda step: "jvp(" in step.place.stack)
+    only_updated = updating - passing
 
     def phase(index: int, step: _Step) -> str:
         if backward[index]:
@@ -487,7 +519,8 @@ def _phases(flat: _Flat) -> list[str]:
             return WEIGHT_GRADIENT if weights else INPUT_GRADIENT
         if "transpose(" in step.place.stack:
             return RECOMPUTED if step.place.remat else INPUT_GRADIENT
-        if "jvp(" not in step.place.stack and any(value in after for value in step.inputs):
+        only_updates = all(value in only_updated for value in step.outputs)
+        if is_update(step) or ("jvp(" not in step.place.stack and only_updates):
             return UPDATE
         return FORWARD
 
@@ -602,7 +635,7 @@ _FOLDED: dict[str, Callable[..., float]] = {
     "not": lambda value: math.nan,
     "or": lambda a, b: math.nan,
     "rem": np.fmod,
-    "round": np.round,
+    "round": lambda value: math.nan,
     "rsqrt": lambda value: 1 / np.sqrt(value),
     "sign": np.sign,
     "sin": np.sin,

@@ -1,6 +1,6 @@
 from jaxeff.data.augment import Augmentation
 from jaxeff.data.dataset import Dataset
 from jaxeff.data.datasets import load, names
-from jaxeff.data.loader import train_batches, validation_batches
+from jaxeff.data.loader import Batches, train_batches, validation_batches
 
-__all__ = ["Augmentation", "Dataset", "load", "names", "train_batches", "validation_batches"]
+__all__ = ["Augmentation", "Batches", "Dataset", "load", "names", "train_batches", "validation_batches"]

@@ -68,7 +68,7 @@ class _Pictures(NamedTuple):
 
 
 def load(data_dir: Path) -> Dataset:
-    """The data set `image_folder`: the pictures below `data_dir`.
+    """The data set `image_folder`: the pictures below `data_dir`, named for that folder.
 
     The fingerprint covers the classes and, for each split, every picture's relative path, size in
     bytes and label. It does not cover `data_dir` or the name of the validation folder.
@@ -103,7 +103,7 @@ def load(data_dir: Path) -> Dataset:
         validation = _scan_classes(validation_root, classes)
 
     return Dataset(
-        name="image_folder",
+        name=data_dir.resolve().name or "image_folder",
         train=_source(train_root, train),
         validation=_source(validation_root, validation),
         class_names=tuple(os.fsdecode(name) for name in classes),

@@ -10,9 +10,10 @@ import pathlib
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from jaxeff import compute, data, records
@@ -114,24 +115,32 @@ def train_to_target(run: Run) -> dict:
     is_first_process = jax.process_index() == 0
     with (
         workdir.hold(run.workdir, is_writer=is_first_process),
-        contextlib.closing(_Session(run, is_first_process)) as session,
+        contextlib.closing(Session(run, is_first_process)) as session,
         _signals_noticed() as interrupted,
     ):
         session.finish(session.train(interrupted))
         return session.record
 
 
-class _Session:
-    """What one process does of a run between its start and its end or interruption."""
+class Session:
+    """What one process does of a run between its start and its end or interruption.
 
-    def __init__(self, run: Run, is_first_process: bool):
+    Args:
+      run: what to do.
+      is_first_process: whether to write what people look at.
+      silent: prints nothing.
+    """
+
+    def __init__(self, run: Run, is_first_process: bool, silent: bool = False):
         self.run = run
         self.is_first_process = is_first_process
-        self.display = Display(run.total_steps, run.log_every, silent=not is_first_process)
+        self.display = Display(run.total_steps, run.log_every, silent=silent or not is_first_process)
         recipe, dataset = run.recipe, run.dataset
         scale = {"mean": dataset.mean, "std": dataset.std}
-        self.schedule = optimizer.learning_rate(recipe, run.total_steps, run.steps_per_epoch)
-        sgd = optimizer.sgd(self.schedule, recipe.momentum, recipe.weight_decay)
+        schedule = optimizer.learning_rate(recipe, run.total_steps, run.steps_per_epoch)
+        sgd = optimizer.sgd(schedule, recipe.momentum, recipe.weight_decay)
+        # For the log, all at once: asking the device for one would wait for the steps in flight.
+        self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(run.total_steps)))
         self.cost = accounting.training_cost(
             run.make_module(axis_name=None),
             sgd,
@@ -181,10 +190,10 @@ class _Session:
             self.display.line("this run is already complete; nothing to train")
         else:
             self._publish("running")
-        with contextlib.closing(self._training_images()) as images, self.display:
+        with contextlib.closing(self.training_images()) as images, self.display:
             batches = devices.to_devices(images)
             while not self._is_done():
-                stopped = self._train_until(self._next_pause(evaluations), batches, interrupted)
+                stopped = self.train_until(self._next_pause(evaluations), batches, interrupted)
                 if not math.isfinite(self.loss_sum):
                     return "diverged"
                 if self.step in evaluations and not self._evaluate(evaluations[self.step]):
@@ -231,10 +240,16 @@ class _Session:
         every = self.run.checkpoint_every
         return min(pause, (self.step // every + 1) * every) if every else pause
 
-    def _train_until(self, pause, batches, interrupted):
-        """Trains up to step `pause`; True if it ended earlier because of a signal.
+    def train_until(
+        self, pause: int, batches: Iterator[dict], interrupted: Callable[[], bool]
+    ) -> bool:
+        """Trains up to step `pause` on `batches`, which are on the devices.
 
-        Nothing here waits for the devices, except to stay within `STEPS_IN_FLIGHT` of them.
+        Nothing here waits for the devices, except to stay within `STEPS_IN_FLIGHT` of them, until
+        all steps are done.
+
+        Returns:
+          True if it ended before `pause`, because `interrupted()` or the loss is not finite.
         """
         run, timing = self.run, self.record["timing"]
         in_flight = collections.deque()
@@ -278,7 +293,7 @@ class _Session:
         if self.metric_log is not None and step % self.run.log_every == 0:
             numbers = {
                 "loss": loss,
-                "learning_rate": float(self.schedule(step - 1)),
+                "learning_rate": float(self.learning_rates[step - 1]),
                 "images_per_second": rate,
                 "input_wait_share": input_wait / max(seconds, 1e-9),
             }
@@ -332,7 +347,8 @@ class _Session:
         self._update_totals()
         return True
 
-    def _training_images(self):
+    def training_images(self) -> data.Batches:
+        """This process's training batches on the host, from the present step on, without end."""
         run = self.run
         return data.train_batches(
             run.dataset,

@@ -1,0 +1,127 @@
+"""Random convolutional networks through both counters."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxeff.compute import count_macs, step_cost
+
+ACTIVATIONS = {"relu": nn.relu, "silu": nn.silu, "gelu": nn.gelu, "tanh": nn.tanh}
+
+convolutions = st.fixed_dictionaries(
+    {
+        "kind": st.just("conv"),
+        "kernel": st.sampled_from([(1, 1), (3, 3), (2, 3), (5, 1)]),
+        "strides": st.sampled_from([1, 2, (1, 2)]),
+        "padding": st.sampled_from(["SAME", "CIRCULAR", ((1, 2), (0, 1)), ((2, 2), (4, 4))]),
+        "dilation": st.sampled_from([1, 1, 2]),
+        "width": st.sampled_from([1, 2, 3]),
+        "groups": st.sampled_from(["one", "two", "depthwise"]),
+        "bias": st.booleans(),
+    }
+)
+layers = st.one_of(
+    convolutions,
+    convolutions,
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("pool"),
+            "pool": st.sampled_from([nn.max_pool, nn.avg_pool]),
+            "window": st.sampled_from([(2, 2), (3, 3)]),
+            "strides": st.sampled_from([(1, 1), (2, 2)]),
+        }
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("activation"), "name": st.sampled_from(sorted(ACTIVATIONS))}
+    ),
+    st.fixed_dictionaries({"kind": st.sampled_from(["norm", "residual", "transposed", "concat"])}),
+)
+
+
+class Random(nn.Module):
+    """A first convolution, the drawn layers, a mean and a classifier."""
+
+    layers: tuple
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x):
+        conv = nn.remat(nn.Conv) if self.remat else nn.Conv
+        x = nn.Conv(4, (3, 3))(x)
+        for layer in self.layers:
+            channels = x.shape[-1]
+            if layer["kind"] == "conv":
+                groups = {"one": 1, "two": 2, "depthwise": channels}[layer["groups"]]
+                x = conv(
+                    channels * layer["width"] if channels < 16 else channels,
+                    layer["kernel"],
+                    layer["strides"],
+                    layer["padding"],
+                    kernel_dilation=layer["dilation"],
+                    feature_group_count=groups,
+                    use_bias=layer["bias"],
+                )(x)
+            elif layer["kind"] == "pool":
+                x = layer["pool"](x, layer["window"], layer["strides"], "SAME")
+            elif layer["kind"] == "activation":
+                x = ACTIVATIONS[layer["name"]](x)
+            elif layer["kind"] == "norm":
+                x = nn.BatchNorm(use_running_average=False)(x)
+            elif layer["kind"] == "residual":
+                x = x + conv(channels, (3, 3))(x)
+            elif layer["kind"] == "transposed":
+                x = nn.ConvTranspose(channels, (2, 2), (2, 2))(x)
+            elif layer["kind"] == "concat":
+                x = jnp.concatenate([x, nn.relu(nn.Conv(2, (1, 1))(x))], -1)
+        return nn.Dense(3)(x.mean((1, 2)))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.lists(layers, min_size=1, max_size=5),
+    st.integers(1, 3),
+    st.integers(5, 9),
+    st.sampled_from([optax.sgd(0.1), optax.sgd(0.1, 0.9, nesterov=True), optax.adamw(1e-3)]),
+    st.sampled_from([jnp.float32, jnp.bfloat16]),
+    st.booleans(),
+)
+def test_the_two_counts_agree_on_any_convolutional_network(
+    layers, batch, size, optimizer, dtype, remat
+):
+    module = Random(tuple(layers), remat)
+    images = jax.ShapeDtypeStruct((batch, size, size + 1, 3), dtype)
+    labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), images)
+    state = jax.eval_shape(optimizer.init, variables["params"])
+
+    def forward(params, variables, images):
+        variables = {**variables, "params": params}
+        return module.apply(variables, images, mutable=["batch_stats"])[0]
+
+    def step(variables, state, images, labels):
+        def loss(params):
+            logits = forward(params, variables, images)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        value, gradients = jax.value_and_grad(loss)(variables["params"])
+        changes, state = optimizer.update(gradients, state, variables["params"])
+        return optax.apply_updates(variables["params"], changes), state, value
+
+    cost = step_cost(step, variables, state, images, labels)
+    assert cost.unseen == ()
+    assert abs(cost.unexplained) < 1e-3 * cost.xla_flops
+    # The gradients cost twice the forward pass, but for the first layer's input.
+    inference = count_macs(forward, variables["params"], variables, images)
+    first = batch * size * (size + 1) * 9 * 3 * 4
+    phases = {name: part.macs for name, part in cost.by_phase().items()}
+    recomputed = phases.pop("forward, recomputed", 0)
+    assert phases == {
+        "forward": inference,
+        "gradient to inputs": inference - first,
+        "gradient to weights": inference,
+        "update": 0,
+    }
+    assert 0 <= recomputed <= inference

@@ -1,0 +1,19 @@
+import os
+import tempfile
+
+import pytest
+
+# Before JAX is imported: tests compile the same small programs again and again, in this process and
+# in those that they start.
+_CACHE = tempfile.TemporaryDirectory(prefix="jaxeff-test-cache-")
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_compilation_cache():
+    yield
+    _CACHE.cleanup()

@@ -1,0 +1,157 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxeff import records
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def _train(*flags, devices=1, cwd=ROOT):
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "launch" / "train.py"), *flags],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=300,
+    )
+
+
+def _is_one_line_and_exit_2(finished, *words):
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.count("\n") == 1, finished.stderr
+    for word in words:
+        assert word in finished.stderr
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two classes, five pictures each, train and validation."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in ("bright", "dark"):
+            (folder / split / label).mkdir(parents=True)
+            for i in range(5):
+                level = 200 if label == "bright" else 20
+                pixels = (rng.random((40, 48, 3)) * 50 + level).astype(np.uint8)
+                PIL.Image.fromarray(pixels).save(folder / split / label / f"{i}.png")
+    return folder
+
+
+def test_help_is_a_page_and_names_every_flag():
+    finished = _train("--help")
+    assert finished.returncode == 0
+    assert "python launch/train.py --model=shufflenet_v2" in finished.stdout
+    for flag in (
+        "model dataset data_dir image_size batch_size epochs recipe lr target stop_at_target "
+        "eval_every seed dtype workdir num_workers log_every checkpoint_every profile "
+        "coordinator_address num_processes process_id"
+    ).split():
+        assert f"--{flag}" in finished.stdout or f"--[no]{flag}" in finished.stdout, flag
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], ["--model is missing", "shufflenet_v2"]),
+        (["--model=shufflenet"], ["unknown model 'shufflenet'", "shufflenet_v2"]),
+        (["--modle=alexnet"], ["modle", "model"]),
+        (["--model=alexnet", "--dataset=digit"], ["digit", "digits"]),
+        (["--model=alexnet", "--recipe=papr"], ["unknown recipe 'papr'", "paper"]),
+        (["--model=alexnet", "--target=0.9"], ["--target=0.9", "top5:0.791"]),
+        (["--model=alexnet", "--epochs=-1"], ["--epochs=-1"]),
+        (["--model=alexnet", "--lr=nan"], ["--lr=nan"]),
+        (["--model=alexnet", "--eval_every=0"], ["--eval_every=0"]),
+        (["--model=alexnet", "--batch_size=0"], ["batch_size"]),
+        (["--model=alexnet", "--seed=-1"], ["seed"]),
+        (["--model=alexnet", "--dtype=float16"], ["dtype", "bfloat16"]),
+        (["--model=alexnet", "digits"], ["unexpected argument 'digits'"]),
+        (["--model=alexnet", "--dataset=image_folder"], ["--data_dir"]),
+        (["--model=alexnet", "--dataset=image_folder", "--data_dir=/nowhere"], ["/nowhere"]),
+        (["--model=alexnet", "--num_processes=2"], ["--coordinator_address"]),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_exit_2(flags, words, tmp_path):
+    _is_one_line_and_exit_2(_train(*flags, cwd=tmp_path), *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
+    finished = _train("--model=alexnet", "--batch_size=30", devices=4, cwd=tmp_path)
+    _is_one_line_and_exit_2(finished, "--batch_size=30", "4 devices", "28 or 32")
+
+
+def test_a_folder_of_pictures_needs_a_target(pictures, tmp_path):
+    finished = _train(
+        "--model=alexnet", "--dataset=image_folder", f"--data_dir={pictures}", cwd=tmp_path
+    )
+    _is_one_line_and_exit_2(finished, "--target is missing", "top1:0.55")
+
+
+def test_training_on_pictures_leaves_a_valid_record_and_says_what_it_took(pictures, tmp_path):
+    flags = (
+        "--model=shufflenet_v2_x0_5",
+        "--dataset=image_folder",
+        f"--data_dir={pictures}",
+        "--image_size=64",
+        "--recipe=small",
+        "--batch_size=4",
+        "--epochs=2",
+        "--target=top1:1.0",
+        "--nostop_at_target",
+        "--num_workers=1",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    finished = _train(*flags)
+    record = records.read(tmp_path / "run" / "record.json")
+    assert finished.returncode == (0 if record["target"]["reached"] else 3), finished.stderr
+    assert record["status"] == "completed"
+    assert [point["step"] for point in record["curve"]] == [3, 5]
+    assert "launch/train.py --model=shufflenet_v2_x0_5" in record["command"]
+    assert f"{record['compute']['train_flops']:.4g}" in finished.stdout
+    assert str(tmp_path / "run" / "record.json") in finished.stdout
+    again = _train(*flags)
+    assert again.returncode == finished.returncode
+    assert "already complete" in again.stdout
+
+
+def test_a_file_that_is_no_picture_ends_the_run_with_its_name(pictures, tmp_path):
+    folder = tmp_path / "broken"
+    for picture in pictures.rglob("*.png"):
+        copy = folder / picture.relative_to(pictures)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(picture.read_bytes())
+    (folder / "train" / "dark" / "0.png").write_text("not a picture")
+    finished = _train(
+        "--model=shufflenet_v2_x0_5",
+        "--dataset=image_folder",
+        f"--data_dir={folder}",
+        "--image_size=64",
+        "--target=top1:1.0",
+        "--batch_size=10",
+        "--epochs=1",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    _is_one_line_and_exit_2(finished, "train/dark/0.png")
+
+
+def test_a_run_that_cannot_learn_exits_4(tmp_path):
+    finished = _train(
+        "--model=shufflenet_v2_x0_5",
+        "--dataset=synthetic",
+        "--image_size=32",
+        "--epochs=1",
+        "--lr=1e30",
+        f"--workdir={tmp_path}",
+    )
+    assert finished.returncode == 4, finished.stderr
+    assert json.loads((tmp_path / "record.json").read_text())["status"] == "diverged"

@@ -28,6 +28,7 @@ def create(
     num_classes: int = 1000,
     dtype: jnp.dtype = jnp.float32,
     axis_name: str | None = None,
+    **fields,
 ) -> nn.Module:
     """The architecture `name`, ready for `init` and `apply`.
 
@@ -40,11 +41,12 @@ def create(
       dtype: of the arithmetic.
       axis_name: the `pmap` axis that splits the batch in training, over which batch statistics are
         averaged; None where the whole batch is on one device.
+      **fields: of the architecture, such as `dropout_rate`.
 
     Raises:
       UsageError: there is no such architecture.
     """
     check(name)
     return VARIANTS[name](
-        num_classes=num_classes, dtype=jnp.dtype(dtype), axis_name=axis_name
+        num_classes=num_classes, dtype=jnp.dtype(dtype), axis_name=axis_name, **fields
     )

@@ -103,7 +103,7 @@ def load(data_dir: Path) -> Dataset:
         validation = _scan_classes(validation_root, classes)
 
     return Dataset(
-        name=data_dir.resolve().name or "image_folder",
+        name=os.path.basename(os.path.abspath(data_dir)) or "image_folder",
         train=_source(train_root, train),
         validation=_source(validation_root, validation),
         class_names=tuple(os.fsdecode(name) for name in classes),

@@ -1,0 +1,99 @@
+"""PyTorch's parameters in the layout of our modules.
+
+Modules carry the reference's names, so a parameter's path here is its name there; only the layouts
+and the names of the leaves differ.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from jaxeff.errors import UsageError
+from models import registry
+
+# Our leaf: its name in PyTorch, and PyTorch's axes in our order, by number of axes.
+LEAVES = {
+    "kernel": ("weight", {4: (2, 3, 1, 0), 2: (1, 0)}),
+    "scale": ("weight", {}),
+    "bias": ("bias", {}),
+    "mean": ("running_mean", {}),
+    "var": ("running_var", {}),
+}
+
+
+def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
+    """The variables of architecture `name` with the values of a PyTorch model's `state_dict`.
+
+    Args:
+      name: one of `models.names()`.
+      state_dict: PyTorch's parameter and buffer names with NumPy arrays. `num_batches_tracked` is
+        left out, and so is a `module.` in front of every name (`DataParallel`).
+      **fields: of the architecture, such as `num_classes`, where they are not the default; the
+        number of classes is otherwise that of the arrays.
+
+    Returns:
+      `{"params": …, "batch_stats": …}` of float32 arrays.
+
+    Raises:
+      UsageError: names or shapes are not those of the architecture.
+    """
+    arrays = {
+        key.removeprefix("module."): value
+        for key, value in state_dict.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    if "num_classes" not in fields:
+        fields["num_classes"] = _num_classes(name, arrays, fields)
+    wanted = _shapes(name, fields)
+    theirs = {path: torch_name(path) for path in wanted}
+    _check_names(name, set(theirs.values()), set(arrays))
+    converted = {}
+    for path, key in theirs.items():
+        value = np.asarray(arrays[key], np.float32)
+        axes = LEAVES[path[-1]][1].get(value.ndim)
+        value = value if axes is None else value.transpose(axes)
+        if value.shape != wanted[path]:
+            raise UsageError(
+                f"the weights do not fit {name}: {key} has shape {arrays[key].shape}, which gives "
+                f"{value.shape}, and the model has {wanted[path]}"
+            )
+        converted[path] = value
+    return {"batch_stats": {}, **traverse_util.unflatten_dict(converted)}
+
+
+def torch_name(path: tuple[str, ...]) -> str:
+    """PyTorch's name of the variable at `path` (collection, modules, leaf)."""
+    return ".".join((*path[1:-1], LEAVES[path[-1]][0]))
+
+
+def _shapes(name, fields):
+    """The shape of each variable of the architecture, by its path."""
+    module = registry.create(name, **fields)
+    images = jnp.zeros((1, 224, 224, 3))
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=True))
+    flat = traverse_util.flatten_dict(variables)
+    return {path: leaf.shape for path, leaf in flat.items()}
+
+
+def _num_classes(name, arrays, fields):
+    """How many classes `arrays` tell apart: the length of the bias that depends on it in `name`."""
+    marker = 1009
+    shapes = _shapes(name, {**fields, "num_classes": marker})
+    heads = [torch_name(path) for path, shape in shapes.items() if shape == (marker,)]
+    return next((len(arrays[head]) for head in heads if head in arrays), 1000)
+
+
+def _check_names(name, wanted, given):
+    problems = [
+        f"{label} {', '.join(sorted(names)[:3])}" + (" …" if len(names) > 3 else "")
+        for label, names in (("without", wanted - given), ("with unknown", given - wanted))
+        if names
+    ]
+    if problems:
+        raise UsageError(
+            f"the weights are not those of {name}: {' and '.join(problems)}; is this the right "
+            "model name?"
+        )

@@ -1,0 +1,53 @@
+"""Weights, images and labels that PyTorch's side and ours can both build, from names and shapes.
+
+Philox's raw output is what NumPy promises never to change, so the values outlive its versions.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+
+NUM_CLASSES = 10
+BATCH_SIZE = 4
+
+
+def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers in [-1, 1), float32, that depend on `name` and `shape` alone."""
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+    raw = np.random.Philox(key=key).random_raw(math.prod(shape))
+    return (raw.astype(np.float64) * 2.0**-63 - 1).astype(np.float32).reshape(shape)
+
+
+def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A value for PyTorch's parameter or buffer `name`, such that activations keep their size."""
+    numbers = uniform(name, shape)
+    if name.endswith("running_mean"):
+        return 0.1 * numbers
+    if name.endswith("running_var"):
+        return 1 + 0.5 * numbers
+    if name.endswith("bias"):
+        return 0.1 * numbers
+    if len(shape) == 1:  # The scale of a batch norm.
+        return 1 + 0.5 * numbers
+    return numbers * math.sqrt(6 / math.prod(shape[1:]))
+
+
+def images(size: int) -> np.ndarray:
+    """Normalised images `[BATCH_SIZE, size, size, 3]`, float32."""
+    return 2 * uniform(f"images {size}", (BATCH_SIZE, size, size, 3))
+
+
+def labels() -> np.ndarray:
+    """Labels `[BATCH_SIZE]`, int64."""
+    return np.array([3, 1, 4, 1])
+
+
+def fingerprint(name: str, array: np.ndarray) -> list[float]:
+    """Length of an array and its products with two seeded sign vectors: small, and hard to meet.
+
+    Two arrays whose difference is the share e of their length differ by about e x length in each.
+    """
+    flat = np.asarray(array, np.float64).ravel()
+    signs = [np.sign(uniform(f"{name} signs {i}", flat.shape)) for i in range(2)]
+    return [float(np.linalg.norm(flat)), *(float(flat @ sign) for sign in signs)]

@@ -1,0 +1,172 @@
+"""Every architecture computes what the implementation that the paper trained computes."""
+
+import json
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+import models
+from jaxeff.compute import count_macs
+from models.torch_weights import convert, torch_name
+from tests.models import seeded
+
+GOLDEN = {
+    path.stem: json.loads(path.read_text())
+    for path in sorted(pathlib.Path(__file__).with_name("golden").glob("*.json"))
+}
+# Rates that are zero in the reference too, so that both sides compute the same.
+REGULARISERS = ("dropout_rate", "stochastic_depth_rate")
+TRAIN_SIZE = 64
+
+
+def _create(name, num_classes=seeded.NUM_CLASSES):
+    module = models.create(name, num_classes)
+    off = {field: 0.0 for field in REGULARISERS if hasattr(module, field)}
+    return module.clone(**off)
+
+
+def _shapes(module, size=224):
+    images = jnp.zeros((1, size, size, 3))
+    return jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=True))
+
+
+def _by_torch_name(tree, collection):
+    flat = traverse_util.flatten_dict({collection: tree})
+    return {torch_name(path): (path[-1], value) for path, value in flat.items()}
+
+
+def _seeded_variables(name, module):
+    """Our variables with the weights of `seeded`, through `convert`."""
+    state = {}
+    for path, leaf in traverse_util.flatten_dict(_shapes(module)).items():
+        shape = leaf.shape
+        if path[-1] == "kernel":
+            shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+        state[torch_name(path)] = seeded.weight(torch_name(path), shape)
+    return convert(name, state, num_classes=seeded.NUM_CLASSES)
+
+
+def _torch_layout(leaf, value):
+    if leaf == "kernel":
+        return np.asarray(value).transpose((3, 2, 0, 1) if value.ndim == 4 else (1, 0))
+    return np.asarray(value)
+
+
+def _train_step(module, variables, size):
+    """Loss, gradients and running statistics of one batch in training mode, by PyTorch's names."""
+
+    def loss_of(params):
+        logits, updated = module.apply(
+            {**variables, "params": params},
+            seeded.images(size),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, seeded.labels())
+        return losses.mean(), updated.get("batch_stats", {})
+
+    step = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+    (loss, running), gradients = step(variables["params"])
+    return {
+        "loss": float(loss),
+        "gradients": {
+            key: _torch_layout(leaf, value)
+            for key, (leaf, value) in _by_torch_name(gradients, "params").items()
+        },
+        "running": {
+            key: np.asarray(value)
+            for key, (_, value) in _by_torch_name(running, "batch_stats").items()
+        },
+    }
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_parameters_and_forward_macs_are_the_references(name):
+    module = models.create(name)
+    variables = _shapes(module)
+    params = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert params == GOLDEN[name]["params"]
+    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    assert count_macs(module.apply, variables, images) == GOLDEN[name]["macs"]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_logits_equal_the_references(name):
+    module = _create(name)
+    variables = _seeded_variables(name, module)
+    for size, expected in GOLDEN[name]["logits"].items():
+        logits = jax.jit(module.apply)(variables, seeded.images(int(size)))
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_training_step_equals_the_references(name):
+    module, golden = _create(name), GOLDEN[name]
+    outcome = _train_step(module, _seeded_variables(name, module), TRAIN_SIZE)
+    assert outcome["loss"] == pytest.approx(golden["loss"], rel=1e-3)
+    for part in ("gradients", "running"):
+        assert set(outcome[part]) == set(golden[part])
+        # A bias before a batch norm has no gradient but rounding: measured against the largest.
+        largest = max((length for length, *_ in golden[part].values()), default=0)
+        for key, expected in golden[part].items():
+            got = seeded.fingerprint(key, outcome[part][key])
+            scale = max(expected[0], 1e-3 * largest)
+            np.testing.assert_allclose(
+                got, expected, rtol=0, atol=1e-3 * scale * math.sqrt(2), err_msg=key
+            )
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_start_values_are_drawn_as_the_references_are(name):
+    variables = jax.jit(
+        lambda key: models.create(name).init(key, jnp.zeros((1, 64, 64, 3)), train=True)
+    )(jax.random.key(1))
+    ours = _by_torch_name(variables["params"], "params")
+    assert set(ours) == set(GOLDEN[name]["start"])
+    for key, (mean, deviation, largest) in GOLDEN[name]["start"].items():
+        values = np.asarray(ours[key][1], np.float64)
+        if deviation == 0:
+            np.testing.assert_array_equal(values, np.float32(mean), err_msg=key)
+            continue
+        # Both are samples: five of their standard errors apart.
+        close = 5 * deviation * math.sqrt(2 / values.size)
+        assert abs(values.mean() - mean) < close, key
+        assert abs(values.std() - deviation) < close, key
+        if values.size > 1000:
+            assert np.abs(values).max() == pytest.approx(largest, rel=0.3), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.names())
+def test_every_variant_equals_its_live_reference(name):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install torch")
+    pytest.importorskip("torchvision", reason="compares with torchvision")
+    from tests.models import references
+
+    module = _create(name)
+    reference = references.create(name, seeded.NUM_CLASSES, seed=0)
+    references.set_seeded_weights(reference)
+    reference.eval()
+    variables = convert(name, references.state(reference), num_classes=seeded.NUM_CLASSES)
+    for size in (224, 96):
+        with torch.no_grad():
+            expected = reference(references.images(size)).numpy()
+        logits = jax.jit(module.apply)(variables, seeded.images(size))
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    theirs = references.train_step(reference, TRAIN_SIZE)
+    ours = _train_step(module, variables, TRAIN_SIZE)
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+    for part in ("gradients", "running"):
+        assert set(ours[part]) == set(theirs[part])
+        lengths = (np.linalg.norm(value) for value in theirs[part].values())
+        largest = max(lengths, default=0)
+        for key, expected in theirs[part].items():
+            difference = np.linalg.norm(ours[part][key] - expected)
+            assert difference < 1e-3 * max(np.linalg.norm(expected), 1e-3 * largest), key

@@ -3,8 +3,8 @@
     python launch/benchmark.py loop --model=shufflenet_v2
 
 What the training loop costs: the same number of steps by the whole loop with its input pipeline, by
-the loop on one batch that is already on the devices, and by the bare compiled step on that batch, in
-turns. Prints images per second, and time relative to the bare step, as medians over the rounds.
+the loop on one batch that is already on the devices, and by the bare compiled step on that batch,
+in turns. Prints images per second, and time relative to the bare step, as medians over the rounds.
 """
 
 import cli

@@ -1,4 +1,4 @@
-"""How every command starts: flags read, help printed, mistakes answered with one line and exit 2."""
+"""How every command starts: flags read, help printed, mistakes answered in one line, exit 2."""
 
 import os
 import sys

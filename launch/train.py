@@ -85,7 +85,7 @@ _PROFILE = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address",
     None,
-    "host:port of the first process, for several hosts where the platform does not announce itself.",
+    "host:port of the first of several hosts, where the platform does not announce itself.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")

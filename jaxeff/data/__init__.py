@@ -3,4 +3,12 @@ from jaxeff.data.dataset import Dataset
 from jaxeff.data.datasets import load, names
 from jaxeff.data.loader import Batches, train_batches, validation_batches
 
-__all__ = ["Augmentation", "Batches", "Dataset", "load", "names", "train_batches", "validation_batches"]
+__all__ = [
+    "Augmentation",
+    "Batches",
+    "Dataset",
+    "load",
+    "names",
+    "train_batches",
+    "validation_batches",
+]

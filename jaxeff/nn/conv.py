@@ -39,9 +39,7 @@ def conv2d(
     Returns:
       `[N, H', W', F]` with `H' = (H + 2 * padding[0] - kh) // strides[0] + 1`.
     """
-    native = functools.partial(
-        _native, strides=strides, padding=padding, groups=groups
-    )
+    native = functools.partial(_native, strides=strides, padding=padding, groups=groups)
     cpu = _cpu_form(images.shape, kernel.shape, strides, padding, groups)
     if cpu is None:
         return native(images, kernel)

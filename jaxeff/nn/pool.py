@@ -40,9 +40,7 @@ def _native_max_pool(images, *, window, stride, padding):
 
 
 def _max_of_shifted_views(images, *, window, stride, padding):
-    views = shifted_views(
-        images, (window,) * 2, (stride,) * 2, (padding,) * 2, fill=-jnp.inf
-    )
+    views = shifted_views(images, (window,) * 2, (stride,) * 2, (padding,) * 2, fill=-jnp.inf)
     return functools.reduce(jnp.maximum, views)
 
 

@@ -84,7 +84,9 @@ def validate(record: object, source: str = "record") -> None:
 def software() -> dict:
     """Versions of what takes part in a measurement, and the commit of jaxeff's source tree."""
     commit, dirty = _git_state(pathlib.Path(jaxeff.__file__).parent)
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
+    versions = {
+        name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")
+    }
     return {
         "python": platform.python_version(),
         **versions,
@@ -99,7 +101,9 @@ def _git_state(folder):
 
     def git(*arguments):
         command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout
 
     try:
         if not git("ls-files", "__init__.py"):

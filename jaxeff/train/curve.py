@@ -57,7 +57,9 @@ def draw_curve(record: dict) -> bytes:
     axes.set_xscale("log")
     axes.set_xlabel("training compute in teraflop/s-days (XLA count)")
     axes.set_ylabel("validation accuracy in %")
-    axes.set_title(f"{record['model']['name']} on {record['dataset']['name']}: {finding}", fontsize=11)
+    axes.set_title(
+        f"{record['model']['name']} on {record['dataset']['name']}: {finding}", fontsize=11
+    )
     axes.grid(True, which="both", alpha=0.25, linewidth=0.5)
     axes.legend(loc="lower right")
     buffer = io.BytesIO()

@@ -53,9 +53,7 @@ class Display:
     def step(self, step: int, loss: float, images_per_second: float, seconds_left: float) -> None:
         """Shows that the devices have finished `step`."""
         if self._live:
-            self._progress.update(
-                self._task, completed=step, loss=loss, rate=images_per_second
-            )
+            self._progress.update(self._task, completed=step, loss=loss, rate=images_per_second)
         elif step % self._log_every == 0:
             self.line(
                 f"step {step}/{self._total_steps}  loss {loss:.4f}  {images_per_second:.0f} "
@@ -66,7 +64,8 @@ class Display:
         """One line for one evaluation, `point` being its entry of the record's curve."""
         self.line(
             f"epoch {point['epoch']:g}/{total_epochs:g}  step {point['step']}  "
-            f"train loss {point['train_loss']:.4f}  validation loss {point['validation_loss']:.4f}  "
+            f"train loss {point['train_loss']:.4f}  "
+            f"validation loss {point['validation_loss']:.4f}  "
             f"top-1 {100 * point['top1']:.2f} %  top-5 {100 * point['top5']:.2f} %  "
             f"{point['train_flops']:.4g} FLOPs"
         )

@@ -134,7 +134,9 @@ class Session:
     def __init__(self, run: Run, is_first_process: bool, silent: bool = False):
         self.run = run
         self.is_first_process = is_first_process
-        self.display = Display(run.total_steps, run.log_every, silent=silent or not is_first_process)
+        self.display = Display(
+            run.total_steps, run.log_every, silent=silent or not is_first_process
+        )
         recipe, dataset = run.recipe, run.dataset
         scale = {"mean": dataset.mean, "std": dataset.std}
         schedule = optimizer.learning_rate(recipe, run.total_steps, run.steps_per_epoch)
@@ -166,9 +168,7 @@ class Session:
             axis_name=devices.AXIS,
         )
         evaluation_step = steps.make_evaluation_step(module, **scale, axis_name=devices.AXIS)
-        self.train_step = _Timed(
-            jax.pmap(train_step, axis_name=devices.AXIS, donate_argnums=0)
-        )
+        self.train_step = _Timed(jax.pmap(train_step, axis_name=devices.AXIS, donate_argnums=0))
         self.evaluation_step = _Timed(jax.pmap(evaluation_step, axis_name=devices.AXIS))
 
         def start():
@@ -230,9 +230,7 @@ class Session:
         return self.record["target"]["reached"]
 
     def _is_done(self):
-        return self.step >= self.run.total_steps or (
-            self.run.stop_at_target and self._is_reached()
-        )
+        return self.step >= self.run.total_steps or (self.run.stop_at_target and self._is_reached())
 
     def _next_pause(self, evaluations):
         """The next step with an evaluation or a checkpoint."""
@@ -300,7 +298,7 @@ class Session:
             self.metric_log.write(step, "train", numbers)
 
     def _evaluate(self, epoch):
-        """Adds a point to the curve and notes the target's crossing; False if the loss is broken."""
+        """Adds a point to the curve and notes the crossing; False if the loss is not finite."""
         run, timing, target = self.run, self.record["timing"], self.record["target"]
         started = time.perf_counter()
         batches = data.validation_batches(
@@ -311,15 +309,13 @@ class Session:
             process_count=jax.process_count(),
             num_workers=run.num_workers,
         )
-        metrics = evaluate(
-            self.evaluation_step, self.state.params, self.state.batch_stats, batches
-        )
+        metrics = evaluate(self.evaluation_step, self.state.params, self.state.batch_stats, batches)
         compiling = self.evaluation_step.pop_compile_seconds()
         timing["compile_seconds"] += compiling
         timing["eval_seconds"] += time.perf_counter() - started - compiling
         if metrics["images"] != len(run.dataset.validation):
             raise AssertionError(
-                f"{metrics['images']} validation images counted, {len(run.dataset.validation)} exist"
+                f"{metrics['images']} validation images counted of {len(run.dataset.validation)}"
             )
         if not math.isfinite(metrics["loss"]):
             return False
@@ -429,7 +425,9 @@ class Session:
         hardware = self.record["hardware"]
         per_image = self.cost.flops_per_step / self.cost.batch_size
         start = f"resuming at step {self.step}" if self.step else "starting"
-        self.display.line(f"jaxeff: training {run.model} to {run.target} on {dataset.name}, {start}")
+        self.display.line(
+            f"jaxeff: training {run.model} to {run.target} on {dataset.name}, {start}"
+        )
         self.display.entries(
             {
                 "model": f"{run.model}, {self.cost.params:,} parameters, {run.dtype}",
@@ -441,7 +439,8 @@ class Session:
                 "recipe": ", ".join(
                     f"{key}={value}" for key, value in self.record["recipe"].items()
                 ),
-                "steps": f"{run.total_steps:,} ({run.steps_per_epoch:.2f} an epoch), seed {run.seed}",
+                "steps": f"{run.total_steps:,} ({run.steps_per_epoch:.2f} an epoch)",
+                "seed": run.seed,
                 "devices": f"{hardware['device_count']} x {hardware['device_kind']} "
                 f"({hardware['platform']}) in {hardware['process_count']} process(es), "
                 f"{run.num_workers} loader processes",

@@ -10,6 +10,7 @@ import pytest
 
 from jaxeff import records
 
+FLAGS = ["model", "dataset", "data_dir", "image_size", "batch_size", "epochs", "recipe", "lr", "target", "stop_at_target", "eval_every", "seed", "dtype", "workdir", "num_workers", "log_every", "checkpoint_every", "profile", "coordinator_address", "num_processes", "process_id"]
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -51,11 +52,7 @@ def test_help_is_a_page_and_names_every_flag():
     finished = _train("--help")
     assert finished.returncode == 0
     assert "python launch/train.py --model=shufflenet_v2" in finished.stdout
-    for flag in (
-        "model dataset data_dir image_size batch_size epochs recipe lr target stop_at_target "
-        "eval_every seed dtype workdir num_workers log_every checkpoint_every profile "
-        "coordinator_address num_processes process_id"
-    ).split():
+    for flag in FLAGS:
         assert f"--{flag}" in finished.stdout or f"--[no]{flag}" in finished.stdout, flag
 
 

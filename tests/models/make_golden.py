@@ -42,9 +42,7 @@ def golden(name: str) -> dict:
     outcome = references.train_step(module, TRAIN_SIZE)
     result["loss"] = outcome["loss"]
     for part in ("gradients", "running"):
-        result[part] = {
-            key: seeded.fingerprint(key, value) for key, value in outcome[part].items()
-        }
+        result[part] = {key: seeded.fingerprint(key, value) for key, value in outcome[part].items()}
     return result
 
 

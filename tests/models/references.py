@@ -4,6 +4,7 @@ torchvision's models as they are; ShuffleNet v1 and MobileNet v1 in `reference_n
 the layers and names of jaxony/ShuffleNet and marvis/pytorch-mobilenet. Needs torch and torchvision.
 """
 
+import contextlib
 import functools
 
 import numpy as np
@@ -18,10 +19,8 @@ for _schema in (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 ):
-    try:
+    with contextlib.suppress(RuntimeError):  # torchvision's own library was loaded.
         _OPERATORS.define(_schema)
-    except RuntimeError:
-        pass  # torchvision's own library was loaded.
 
 import torchvision  # noqa: E402
 

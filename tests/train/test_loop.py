@@ -25,7 +25,12 @@ def _start(workdir, *settings, devices=1):
     }
     command = [sys.executable, "-m", "tests.train.tiny_run", str(workdir), *settings]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -124,7 +129,11 @@ def test_one_device_and_four_give_the_same_losses_and_the_same_counts(whole, tmp
     assert four["hardware"]["device_count"] == 4
     assert four["compute"] == one["compute"]
     for a, b in zip(one["curve"], four["curve"], strict=True):
-        assert (a["step"], a["images"], a["train_flops"]) == (b["step"], b["images"], b["train_flops"])
+        assert (a["step"], a["images"], a["train_flops"]) == (
+            b["step"],
+            b["images"],
+            b["train_flops"],
+        )
         np.testing.assert_allclose(a["train_loss"], b["train_loss"], rtol=1e-3)
         np.testing.assert_allclose(a["validation_loss"], b["validation_loss"], rtol=1e-2)
 
@@ -183,7 +192,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "field"), [({"seed": 7}, "seed"), ({"lr": 0.5}, "recipe.lr"), ({"batch_size": 16}, "")]
+    ("change", "field"),
+    [({"seed": 7}, "seed"), ({"lr": 0.5}, "recipe.lr"), ({"batch_size": 16}, "")],
 )
 def test_a_workdir_of_another_run_is_refused_and_left_alone(whole, change, field):
     _, workdir = whole

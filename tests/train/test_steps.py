@@ -70,5 +70,5 @@ def test_a_target_is_met_at_and_above_its_value():
 
 @pytest.mark.parametrize("text", ["0.791", "top3:0.5", "top5:79.1", "top1:0", "top1:nan", "top1:"])
 def test_a_wrong_target_shows_a_right_one(text):
-    with pytest.raises(UsageError, match="such as top5:0.791"):
+    with pytest.raises(UsageError, match=r"such as top5:0\.791"):
         parse_target(text)

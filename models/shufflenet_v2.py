@@ -33,9 +33,7 @@ class Unit(nn.Module):
         if self.stride == 1:
             shortcut, residual = jnp.split(x, 2, axis=-1)
         else:
-            shortcut = self.conv(
-                x.shape[-1], 3, 2, 1, groups=x.shape[-1], name="branch1.0"
-            )(x)
+            shortcut = self.conv(x.shape[-1], 3, 2, 1, groups=x.shape[-1], name="branch1.0")(x)
             shortcut = self.norm(name="branch1.1")(shortcut)
             shortcut = self.conv(half, 1, name="branch1.2")(shortcut)
             shortcut = nn.relu(self.norm(name="branch1.3")(shortcut))

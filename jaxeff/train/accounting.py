@@ -14,8 +14,8 @@ CONVENTION = (
     "flops_per_step: XLA's HLO cost analysis of one training step (normalisation, loss, gradient, "
     "optimizer update) on one replica with the global batch, lowered for TPU and not compiled; "
     "train_flops: that times the steps up to the evaluation that first met the target, or all "
-    "steps so far; macs_forward_per_image: multiply-accumulates of convolutions and matrix products, "
-    "padding included, counted from the jaxpr; paper_flops: 3 x those x images; "
+    "steps so far; macs_forward_per_image: multiply-accumulates of convolutions and matrix "
+    "products, padding included, counted from the jaxpr; paper_flops: 3 x those x images; "
     "teraflop_s_days: operations / 8.64e16. Evaluation is not charged."
 )
 

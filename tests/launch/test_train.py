@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,14 @@ import pytest
 
 from jaxeff import records
 
-FLAGS = ["model", "dataset", "data_dir", "image_size", "batch_size", "epochs", "recipe", "lr", "target", "stop_at_target", "eval_every", "seed", "dtype", "workdir", "num_workers", "log_every", "checkpoint_every", "profile", "coordinator_address", "num_processes", "process_id"]
+FLAGS = re.findall(
+    r"\w+",
+    """
+    model dataset data_dir image_size batch_size epochs recipe lr target stop_at_target eval_every
+    seed dtype workdir num_workers log_every checkpoint_every profile coordinator_address
+    num_processes process_id
+    """,
+)
 ROOT = pathlib.Path(__file__).parents[2]
 
 

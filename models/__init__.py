@@ -3,3 +3,5 @@
 from models.registry import check as check
 from models.registry import create as create
 from models.registry import names as names
+from models.registry import select as select
+from models.registry import torch_fields as torch_fields

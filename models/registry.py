@@ -8,6 +8,25 @@ from flax import linen as nn
 from jaxeff.errors import UsageError
 from models import alexnet, shufflenet_v2
 
+# Hernandez & Brown 2020, Table 3, in its order.
+PAPER = (
+    "vgg11",
+    "wide_resnet50_2",
+    "alexnet",
+    "resnet50",
+    "resnet34",
+    "resnext50_32x4d",
+    "resnet18",
+    "densenet121",
+    "squeezenet1_1",
+    "googlenet",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v1",
+    "shufflenet_v2",
+    "efficientnet_b0",
+)
 VARIANTS = {**alexnet.VARIANTS, **shufflenet_v2.VARIANTS}
 
 
@@ -16,11 +35,41 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(VARIANTS))
 
 
+# What a module must be told to be torchvision's to the last bit, where our default is the paper's.
+TORCH_FIELDS: dict[str, dict] = {}
+
+
+def torch_fields(name: str) -> dict:
+    """Fields of `create` with which architecture `name` is exactly torchvision's."""
+    return TORCH_FIELDS.get(name, {})
+
+
 def check(name: str) -> None:
     """Raises `UsageError`, with the nearest known names, unless `create` takes `name`."""
     if name not in VARIANTS:
         near = difflib.get_close_matches(name, names(), n=3) or names()
         raise UsageError(f"unknown model {name!r}: did you mean {', '.join(near)}?")
+
+
+def select(text: str) -> tuple[str, ...]:
+    """The names that `--models=text` means.
+
+    Args:
+      text: names with commas between, `paper` (the sixteen of the paper's Table 3) or `all`.
+
+    Raises:
+      UsageError: a name is unknown, or there is none.
+    """
+    if text == "all":
+        return names()
+    if text == "paper":
+        return PAPER
+    chosen = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not chosen:
+        raise UsageError("--models is empty: give names with commas between, paper or all")
+    for name in chosen:
+        check(name)
+    return chosen
 
 
 def create(

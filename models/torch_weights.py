@@ -4,6 +4,8 @@ Modules carry the reference's names, so a parameter's path here is its name ther
 and the names of the leaves differ.
 """
 
+import os
+import pathlib
 from collections.abc import Mapping
 
 import jax
@@ -46,7 +48,7 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
         if not key.endswith("num_batches_tracked")
     }
     if "num_classes" not in fields:
-        fields["num_classes"] = _num_classes(name, arrays, fields)
+        fields["num_classes"] = num_classes(name, arrays, **fields)
     wanted = _shapes(name, fields)
     theirs = {path: torch_name(path) for path in wanted}
     _check_names(name, set(theirs.values()), set(arrays))
@@ -64,6 +66,68 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
     return {"batch_stats": {}, **traverse_util.unflatten_dict(converted)}
 
 
+def num_classes(name: str, arrays: Mapping[str, np.ndarray], **fields) -> int:
+    """How many classes the weights `arrays` tell apart.
+
+    It is the length of the bias whose length depends on it in architecture `name`; 1000 where the
+    arrays have no such bias.
+    """
+    marker = 1009
+    shapes = _shapes(name, {**fields, "num_classes": marker})
+    heads = [torch_name(path) for path, shape in shapes.items() if shape == (marker,)]
+    return next((len(arrays[head]) for head in heads if head in arrays), 1000)
+
+
+def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a file of PyTorch weights, by PyTorch's names.
+
+    Args:
+      path: a `.safetensors` file, or a `.pth`, `.pt` or `.bin` file, for which PyTorch must be
+        installed. Nothing but arrays is read from the latter: no code in the file can run.
+
+    Raises:
+      UsageError: the file is missing, is of another kind or cannot be read.
+    """
+    path = pathlib.Path(path)
+    reader = {
+        ".safetensors": _read_safetensors,
+        ".pth": _read_pickle,
+        ".pt": _read_pickle,
+        ".bin": _read_pickle,
+    }.get(path.suffix)
+    if reader is None:
+        raise UsageError(f"{path}: give a .safetensors, .pth or .pt file of PyTorch weights")
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file of weights")
+    return reader(path)
+
+
+def _read_safetensors(path):
+    import safetensors.numpy
+
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UsageError(f"{path}: no readable safetensors file ({error})") from error
+
+
+def _read_pickle(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: reading this needs PyTorch (pip install torch), or convert the file to "
+            ".safetensors"
+        ) from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = content.get("state_dict", content)
+        return {key: value.float().numpy() for key, value in content.items()}
+    except Exception as error:  # torch.load raises whatever the bytes lead it to.
+        reason = " ".join(str(error).split())[:150]
+        raise UsageError(f"{path}: no readable file of PyTorch weights ({reason})") from error
+
+
 def torch_name(path: tuple[str, ...]) -> str:
     """PyTorch's name of the variable at `path` (collection, modules, leaf)."""
     return ".".join((*path[1:-1], LEAVES[path[-1]][0]))
@@ -76,14 +140,6 @@ def _shapes(name, fields):
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=True))
     flat = traverse_util.flatten_dict(variables)
     return {path: leaf.shape for path, leaf in flat.items()}
-
-
-def _num_classes(name, arrays, fields):
-    """How many classes `arrays` tell apart: the length of the bias that depends on it in `name`."""
-    marker = 1009
-    shapes = _shapes(name, {**fields, "num_classes": marker})
-    heads = [torch_name(path) for path, shape in shapes.items() if shape == (marker,)]
-    return next((len(arrays[head]) for head in heads if head in arrays), 1000)
 
 
 def _check_names(name, wanted, given):

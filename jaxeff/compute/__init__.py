@@ -1,6 +1,6 @@
 from jaxeff.compute.cost import StepCost, step_cost
 from jaxeff.compute.hardware import measure_matmul_peak, peak_flops_per_second
-from jaxeff.compute.macs import count_macs
+from jaxeff.compute.macs import count_activations, count_macs
 from jaxeff.compute.units import (
     IMAGENET_EPOCH_IMAGES,
     TERAFLOP_S_DAY,
@@ -13,6 +13,7 @@ __all__ = [
     "IMAGENET_EPOCH_IMAGES",
     "TERAFLOP_S_DAY",
     "StepCost",
+    "count_activations",
     "count_macs",
     "measure_matmul_peak",
     "paper_flops",

@@ -45,14 +45,42 @@ def count_macs(fn: Callable[..., Any], *args: Any) -> int:
       UsageError: `fn` cannot be traced with these arguments, or something in it cannot be counted:
         a `while` loop of unknown length, a callback to Python, a foreign function, a Pallas kernel.
     """
+    return sum(operation_macs(step) * step.times for step in _visible_operations(fn, args))
+
+
+def count_activations(fn: Callable[..., Any], *args: Any) -> int:
+    """Elements that the matrix products and convolutions of `fn(*args)` write.
+
+    The measure of Radosavovic et al. 2020 (Designing Network Design Spaces) for what a network
+    holds and moves besides its parameters; runtime on accelerators follows it more closely than
+    FLOPs.
+
+    Args:
+      fn: as for `count_macs`; a forward pass, for the usual meaning.
+      *args: likewise.
+
+    Returns:
+      Elements, each of the bytes of its type.
+
+    Raises:
+      UsageError: as `count_macs`.
+    """
+    return sum(
+        math.prod(step.eqn.outvars[0].aval.shape) * step.times
+        for step in _visible_operations(fn, args)
+        if step.primitive in ("dot_general", "conv_general_dilated")
+    )
+
+
+def _visible_operations(fn, args):
     flat = operations(trace(fn, args, {}).jaxpr, lambda eqn: rule(eqn).flops)
     kernels = ["pallas_call" for step in flat.operations if step.primitive == "pallas_call"]
     if flat.unseen or kernels:
         raise UsageError(
-            f"cannot count the multiply-accumulates of {getattr(fn, '__name__', fn)}: "
-            f"{'; '.join([*flat.unseen, *kernels])}; jaxeff.compute.step_cost counts the rest"
+            f"cannot count {getattr(fn, '__name__', fn)}: {'; '.join([*flat.unseen, *kernels])}; "
+            "jaxeff.compute.step_cost counts the rest"
         )
-    return sum(operation_macs(step) * step.times for step in flat.operations)
+    return flat.operations
 
 
 def operation_macs(operation: Operation) -> int:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxeff.nn.conv import shifted_views
 
 
-def max_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+def max_pool(
+    images: jax.Array, window: int, stride: int, padding: int = 0, ceil_mode: bool = False
+) -> jax.Array:
     """The largest value under a square window, as PyTorch's `max_pool2d`.
 
     Args:
@@ -16,11 +18,14 @@ def max_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> j
       window: side of the window in pixels.
       stride: step in pixels.
       padding: pixels of minus infinity on each side.
+      ceil_mode: a last window that reaches beyond the padding counts too, if it starts on the image
+        or on the padding before it.
 
     Returns:
-      `[N, H', W', C]` with `H' = (H + 2 * padding - window) // stride + 1`.
+      `[N, H', W', C]` with `H' = (H + 2 * padding - window) // stride + 1`, or one more with
+      `ceil_mode` where the division leaves a rest.
     """
-    form = {"window": window, "stride": stride, "padding": padding}
+    form = {"window": window, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     return jax.lax.platform_dependent(
         images,
         cpu=functools.partial(_max_of_shifted_views, **form),
@@ -28,20 +33,76 @@ def max_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> j
     )
 
 
-def _native_max_pool(images, *, window, stride, padding):
+def _native_max_pool(images, *, window, stride, padding, ceil_mode=False):
     return jax.lax.reduce_window(
         images,
         -jnp.inf,
         jax.lax.max,
         (1, window, window, 1),
         (1, stride, stride, 1),
+        _rims(images, window, stride, padding, ceil_mode),
+    )
+
+
+def _max_of_shifted_views(images, *, window, stride, padding, ceil_mode):
+    rims = _rims(images, window, stride, padding, ceil_mode)
+    padded = jnp.pad(images, rims, constant_values=-jnp.inf)
+    return functools.reduce(
+        jnp.maximum, shifted_views(padded, (window,) * 2, (stride,) * 2, (0, 0))
+    )
+
+
+def _rims(images, window, stride, padding, ceil_mode):
+    """Pixels of padding before and after each of the four axes."""
+
+    def rim(length):
+        if not ceil_mode:
+            return padding, padding
+        last = -(-(length + 2 * padding - window) // stride) * stride
+        if last >= length + padding:
+            last -= stride
+        return padding, max(padding, last + window - length - padding)
+
+    return (0, 0), rim(images.shape[1]), rim(images.shape[2]), (0, 0)
+
+
+def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+    """The mean under a square window, as PyTorch's `avg_pool2d`.
+
+    Padding zeros count as pixels of the window (`count_include_pad`). Sums are float32.
+
+    Args:
+      images: `[N, H, W, C]`, floating point.
+      window: side of the window in pixels.
+      stride: step in pixels.
+      padding: pixels of zero on each side.
+
+    Returns:
+      `[N, H', W', C]` with `H' = (H + 2 * padding - window) // stride + 1`, of the dtype of
+      `images`.
+    """
+    form = {"window": window, "stride": stride, "padding": padding}
+    sums = jax.lax.platform_dependent(
+        images.astype(jnp.float32),
+        cpu=functools.partial(_sum_of_shifted_views, **form),
+        default=functools.partial(_native_sum_pool, **form),
+    )
+    return (sums / window**2).astype(images.dtype)
+
+
+def _native_sum_pool(images, *, window, stride, padding):
+    return jax.lax.reduce_window(
+        images,
+        0.0,
+        jax.lax.add,
+        (1, window, window, 1),
+        (1, stride, stride, 1),
         ((0, 0), (padding, padding), (padding, padding), (0, 0)),
     )
 
 
-def _max_of_shifted_views(images, *, window, stride, padding):
-    views = shifted_views(images, (window,) * 2, (stride,) * 2, (padding,) * 2, fill=-jnp.inf)
-    return functools.reduce(jnp.maximum, views)
+def _sum_of_shifted_views(images, *, window, stride, padding):
+    return sum(shifted_views(images, (window,) * 2, (stride,) * 2, (padding,) * 2))
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:

@@ -75,6 +75,43 @@ def training_cost(
       std: likewise.
       label_smoothing: of the loss.
     """
+    step, state, batch = _step_and_shapes(
+        module, optimizer, image_size, batch_size, mean, std, label_smoothing
+    )
+
+    def forward(params, batch_stats, images):
+        return module.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
+
+    one_image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    return TrainingCost(
+        params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        batch_size=batch_size,
+        flops_per_step=compute.xla_flops(step, state, batch),
+        macs_forward_per_image=compute.count_macs(
+            forward, state.params, state.batch_stats, one_image
+        ),
+    )
+
+
+def training_step_cost(
+    module: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    image_size: int,
+    batch_size: int,
+    mean: tuple,
+    std: tuple,
+    label_smoothing: float = 0.0,
+) -> compute.StepCost:
+    """The step that `training_cost` counts, by layer and phase, with both counts reconciled."""
+    step, state, batch = _step_and_shapes(
+        module, optimizer, image_size, batch_size, mean, std, label_smoothing
+    )
+    return compute.step_cost(step, state, batch)
+
+
+def _step_and_shapes(module, optimizer, image_size, batch_size, mean, std, label_smoothing):
+    """The training step on one replica, and the shapes of its state and batch."""
     step = steps.make_train_step(
         module,
         optimizer,
@@ -90,16 +127,4 @@ def training_cost(
         "image": jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     }
-
-    def forward(params, batch_stats, images):
-        return module.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
-
-    one_image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return TrainingCost(
-        params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        batch_size=batch_size,
-        flops_per_step=compute.xla_flops(step, state, batch),
-        macs_forward_per_image=compute.count_macs(
-            forward, state.params, state.batch_stats, one_image
-        ),
-    )
+    return step, state, batch

@@ -32,13 +32,19 @@ class Checkpoints:
         )
         self._manager.save(step, args=arguments)
 
-    def restore(self, like) -> tuple[object, dict]:
-        """The newest `(state, progress)`, with the arrays in the structure of `like`.
+    def restore(self, like=None) -> tuple[object, dict]:
+        """The newest `(state, progress)`.
+
+        Args:
+          like: what the state's structure, shapes and dtypes must be; None takes them as they are,
+            in dictionaries.
 
         Raises:
-          UsageError: the checkpoint cannot be read, or does not fit `like`.
+          UsageError: there is no checkpoint, it cannot be read, or it does not fit `like`.
         """
         step = self.latest_step
+        if step is None:
+            raise UsageError(f"{self._manager.directory}: there is no checkpoint")
         arguments = ocp.args.Composite(
             state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
         )

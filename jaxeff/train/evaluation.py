@@ -1,11 +1,18 @@
 """Accuracy over a whole validation set."""
 
+import contextlib
+import os
+import pathlib
 from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
+from flax import linen as nn
 
-from jaxeff.train import devices
+from jaxeff import data, records
+from jaxeff.errors import UsageError
+from jaxeff.train import devices, steps
+from jaxeff.train.checkpoints import Checkpoints
 
 
 def evaluate(
@@ -42,3 +49,68 @@ def evaluate(
         "top5": float(totals["top5"] / images),
         "images": images,
     }
+
+
+def evaluate_variables(
+    module: nn.Module,
+    variables: dict,
+    dataset: data.Dataset,
+    *,
+    image_size: int,
+    batch_size: int,
+    num_workers: int = 0,
+) -> dict[str, float]:
+    """Loss and accuracy of `module` over the validation set of `dataset`, on all local devices.
+
+    Args:
+      module: the network.
+      variables: its `params` and `batch_stats`.
+      dataset: gives images, crop and normalisation.
+      image_size: side in pixels at which the network sees the images.
+      batch_size: images at a time, rounded up to a multiple of the devices.
+      num_workers: processes that prepare images; 0 uses threads of this one.
+
+    Returns:
+      As `evaluate`.
+    """
+    step = steps.make_evaluation_step(
+        module, mean=dataset.mean, std=dataset.std, axis_name=devices.AXIS
+    )
+    device_count = jax.device_count()
+    with contextlib.closing(
+        data.validation_batches(
+            dataset,
+            image_size=image_size,
+            batch_size=-(-batch_size // device_count) * device_count,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_workers=num_workers,
+        )
+    ) as batches:
+        return evaluate(
+            jax.pmap(step, axis_name=devices.AXIS),
+            devices.replicate(variables["params"]),
+            devices.replicate(variables["batch_stats"]),
+            batches,
+        )
+
+
+def restore_variables(workdir: str | os.PathLike) -> tuple[dict, dict]:
+    """The variables of a run's newest checkpoint, and its record up to there.
+
+    Args:
+      workdir: folder of the run.
+
+    Returns:
+      `{"params": …, "batch_stats": …}` of NumPy arrays, and the record.
+
+    Raises:
+      UsageError: there is no such run, or its checkpoint or record cannot be read.
+    """
+    folder = pathlib.Path(workdir)
+    if not (folder / "checkpoints").is_dir():
+        raise UsageError(f"--workdir={workdir}: no run of train.py with a checkpoint is there")
+    with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        state, progress = checkpoints.restore()
+    records.validate(progress["record"], source=f"{folder}/checkpoints")
+    return {"params": state["params"], "batch_stats": state["batch_stats"]}, progress["record"]

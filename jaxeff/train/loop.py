@@ -28,6 +28,8 @@ from jaxeff.train.target import Target
 # How far the host runs ahead of the devices: enough to hide its own work, little enough that the
 # batches in between do not fill the memory.
 STEPS_IN_FLIGHT = 8
+# The precisions in which JAX multiplies arrays of a dtype, the first that a device has.
+MULTIPLIED_IN = {"float32": ("tfloat32", "float32", "bfloat16"), "bfloat16": ("bfloat16",)}
 # What `profile` traces, in steps of this session: after warm-up, and short enough to look at.
 PROFILED_STEPS = range(10, 20)
 
@@ -140,7 +142,7 @@ class Session:
         recipe, dataset = run.recipe, run.dataset
         scale = {"mean": dataset.mean, "std": dataset.std}
         schedule = optimizer.learning_rate(recipe, run.total_steps, run.steps_per_epoch)
-        sgd = optimizer.sgd(schedule, recipe.momentum, recipe.weight_decay)
+        sgd = optimizer.make_optimizer(recipe, run.total_steps, run.steps_per_epoch)
         # For the log, all at once: asking the device for one would wait for the steps in flight.
         self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(run.total_steps)))
         self.cost = accounting.training_cost(
@@ -459,7 +461,11 @@ def _new_record(run, cost):
         "evaluation_crop_fraction": run.dataset.evaluation_crop_fraction,
     }
     device = jax.devices()[0]
-    peak = compute.peak_flops_per_second(device.device_kind, run.dtype)
+    peaks = (
+        compute.peak_flops_per_second(device.device_kind, precision)
+        for precision in MULTIPLIED_IN[run.dtype]
+    )
+    peak = next((peak for peak in peaks if peak is not None), None)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = {
         "schema_version": records.SCHEMA_VERSION,

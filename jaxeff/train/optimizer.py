@@ -5,6 +5,14 @@ import optax
 from jaxeff.train.recipes import Recipe
 
 
+def make_optimizer(
+    recipe: Recipe, total_steps: int, steps_per_epoch: float
+) -> optax.GradientTransformation:
+    """The optimizer of a run of `total_steps` by `recipe`."""
+    schedule = learning_rate(recipe, total_steps, steps_per_epoch)
+    return sgd(schedule, recipe.momentum, recipe.weight_decay)
+
+
 def learning_rate(recipe: Recipe, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
     """The learning rate by step, counted from 0.
 

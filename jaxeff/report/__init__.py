@@ -1,0 +1,1 @@
+"""What was published, and what is made of records."""

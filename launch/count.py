@@ -1,0 +1,228 @@
+"""Prints what models cost: parameters, multiply-accumulates, FLOPs of a training step.
+
+    python launch/count.py --models=paper
+
+counts the sixteen models of the paper's Table 3 beside the paper's numbers, and the paper's headline
+(AlexNet to EfficientNet-b0) under each convention. Nothing is run or compiled, no data are read and
+no accelerator is touched; the numbers are the same on every machine.
+
+    python launch/count.py --models=shufflenet_v2 --image_size=64 --breakdown
+
+adds, for one model, where a training step's operations are, layer by layer, and how the count of
+XLA follows from the multiply-accumulates.
+
+The columns: forward multiply-accumulates of one image, padding included (MACs); the paper's MACs and
+ours relative to them; XLA's count of a training step for each image, update included, and its ratio
+to 6 x MACs (the usual estimate: forward, and twice that for the gradient, two operations each); the
+elements that convolutions and matrix products write in a forward pass (activations).
+"""
+
+import cli
+from absl import flags
+
+_MODELS = flags.DEFINE_string(
+    "models", "paper", "Names with commas between, paper (the sixteen of Table 3) or all."
+)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Side of the images in pixels.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 256, "Images a step; the update is shared by them.", lower_bound=1
+)
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Classes.", lower_bound=1)
+_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json", "csv"], "What to print.")
+_BREAKDOWN = flags.DEFINE_bool("breakdown", False, "A layer table, for one model.")
+
+
+def main() -> int:
+    """Counts and prints; returns the exit status."""
+    import os
+
+    os.environ["JAX_PLATFORMS"] = "cpu"  # Here and in the processes that count: touch nothing else.
+
+    import models
+    from jaxeff.errors import UsageError
+
+    names = models.select(_MODELS.value)
+    if _BREAKDOWN.value:
+        if len(names) > 1:
+            raise UsageError(f"--breakdown is for one model, and --models names {len(names)}")
+        print(breakdown(names[0]))
+        return 0
+    rows = count_all(names, _IMAGE_SIZE.value, _BATCH_SIZE.value, _NUM_CLASSES.value)
+    headlines = headline(rows) if _IMAGE_SIZE.value == 224 and _NUM_CLASSES.value == 1000 else {}
+    PRINTERS[_FORMAT.value](rows, headlines)
+    return 0
+
+
+def count_all(names, image_size: int, batch_size: int, num_classes: int) -> list[dict]:
+    """`count` of each name, on all cores, in order."""
+    import concurrent.futures
+    import functools
+    import multiprocessing
+    import os
+
+    from rich.console import Console
+    from rich.progress import track
+
+    counting = functools.partial(
+        count, image_size=image_size, batch_size=batch_size, num_classes=num_classes
+    )
+    workers = min(len(names), os.cpu_count() or 1)
+    if workers == 1:
+        return [counting(name) for name in names]
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
+        rows = pool.map(counting, names)
+        console = Console(stderr=True)
+        return list(track(rows, "counting", len(names), console=console, transient=True))
+
+
+def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> dict:
+    """What architecture `name` costs, by column name; the paper's columns None where it has none."""
+    import jax
+    import jax.numpy as jnp
+
+    import models
+    from jaxeff import compute
+    from jaxeff.report import published
+
+    module = models.create(name, num_classes)
+    cost = _training_cost(name, module, image_size, batch_size)
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(images.shape)))
+    row = {
+        "model": name,
+        "params": cost.params,
+        "macs_forward_per_image": cost.macs_forward_per_image,
+        "paper_macs_forward_per_image": None,
+        "macs_over_paper_macs": None,
+        "xla_train_flops_per_image": cost.flops_per_step / batch_size,
+        "xla_over_6_macs": cost.flops_per_step / batch_size / cost.macs_forward_per_image / 6,
+        "activations_per_image": compute.count_activations(module.apply, variables, images),
+        "paper_epochs": None,
+        "paper_compute": None,
+        "compute_exact_macs": None,
+        "compute_xla": None,
+    }
+    published_row = {row.our_name: row for row in published.alexnet_level()}.get(name)
+    if published_row is not None and image_size == 224:
+        seen = published_row.epochs * compute.IMAGENET_EPOCH_IMAGES
+        row |= {
+            "paper_macs_forward_per_image": published_row.macs_forward,
+            "macs_over_paper_macs": cost.macs_forward_per_image / published_row.macs_forward,
+            "paper_epochs": published_row.epochs,
+            "paper_compute": published_row.printed_compute,
+            "compute_exact_macs": compute.paper_flops(cost.macs_forward_per_image, seen),
+            "compute_xla": row["xla_train_flops_per_image"] * seen,
+        }
+    return row
+
+
+def _training_cost(name, module, image_size, batch_size, count=None):
+    from jaxeff import compute, train
+    from jaxeff.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+
+    recipe = train.resolve("paper", name, batch_size=batch_size)
+    steps_per_epoch = compute.IMAGENET_EPOCH_IMAGES / batch_size
+    total_steps = round(recipe.epochs * steps_per_epoch)
+    return (count or train.training_cost)(
+        module,
+        train.make_optimizer(recipe, total_steps, steps_per_epoch),
+        image_size=image_size,
+        batch_size=batch_size,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+def breakdown(name: str) -> str:
+    """Where the operations of a training step of `name` are, as text."""
+    import models
+    from jaxeff import train
+
+    module = models.create(name, _NUM_CLASSES.value)
+    cost = _training_cost(
+        name, module, _IMAGE_SIZE.value, _BATCH_SIZE.value, train.training_step_cost
+    )
+    title = f"{name} at {_IMAGE_SIZE.value} px: one training step of {_BATCH_SIZE.value} images"
+    return f"{title}\n\n{cost}"
+
+
+def headline(rows: list[dict]) -> dict[str, float]:
+    """The paper's factor between AlexNet and EfficientNet-b0, by convention; empty without both."""
+    by_name = {row["model"]: row for row in rows}
+    if not {"alexnet", "efficientnet_b0"} <= set(by_name):
+        return {}
+    conventions = {
+        "as printed": "paper_compute",
+        "3 x exact forward MACs": "compute_exact_macs",
+        "XLA count": "compute_xla",
+    }
+    return {
+        convention: by_name["alexnet"][column] / by_name["efficientnet_b0"][column]
+        for convention, column in conventions.items()
+    }
+
+
+def print_table(rows: list[dict], headlines: dict[str, float]) -> None:
+    """Columns for people, in millions."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, caption=None)
+    columns = (
+        "model",
+        "parameters, M",
+        "forward MACs, M",
+        "paper's, M",
+        "ours / paper's",
+        "XLA train FLOPs/image, M",
+        "/ 6 MACs",
+        "activations, M",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for row in rows:
+        paper = row["paper_macs_forward_per_image"]
+        table.add_row(
+            row["model"],
+            f"{row['params'] / 1e6:.3f}",
+            f"{row['macs_forward_per_image'] / 1e6:,.2f}",
+            "" if paper is None else f"{paper / 1e6:,.0f}",
+            "" if paper is None else f"{100 * row['macs_over_paper_macs'] - 100:+.1f} %",
+            f"{row['xla_train_flops_per_image'] / 1e6:,.1f}",
+            f"{row['xla_over_6_macs']:.3f}",
+            f"{row['activations_per_image'] / 1e6:.2f}",
+        )
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(width=140, highlight=False)
+    console.print(table)
+    if headlines:
+        console.print("AlexNet to EfficientNet-b0, training compute to AlexNet level, less by")
+        for convention, factor in headlines.items():
+            console.print(f"  {factor:5.1f} x  {convention}")
+
+
+def print_json(rows: list[dict], headlines: dict[str, float]) -> None:
+    """`{"models": [row, …], "alexnet_to_efficientnet_b0": {convention: factor}}`, base units."""
+    import json
+
+    print(json.dumps({"models": rows, "alexnet_to_efficientnet_b0": headlines}, indent=1))
+
+
+def print_csv(rows: list[dict], headlines: dict[str, float]) -> None:
+    """One line a model, base units, empty where the paper has no number."""
+    import csv
+    import sys
+
+    del headlines  # They follow from the columns.
+    writer = csv.DictWriter(sys.stdout, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

@@ -1,0 +1,96 @@
+"""Measures top-1, top-5 and loss of a trained model on a validation set.
+
+    python launch/evaluate.py --workdir=runs/shufflenet_v2-digits-small-s0
+
+evaluates the newest checkpoint of a run of train.py on the data set of that run.
+
+    python launch/evaluate.py --model=resnet50 --torch_weights=resnet50.safetensors \\
+        --dataset=image_folder --data_dir=/data/imagenet
+
+evaluates weights in PyTorch's format, such as torchvision's published ones: .safetensors, or .pth
+and .pt where PyTorch is installed (nothing but arrays is read from them).
+"""
+
+import cli
+from absl import flags
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of train.py.")
+_MODEL = flags.DEFINE_string("model", None, "Architecture, with --torch_weights.")
+_TORCH_WEIGHTS = flags.DEFINE_string("torch_weights", None, "File of PyTorch weights.")
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "Data set, as for train.py. Default: that of the run, or digits."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Side in pixels at which the network sees the images.", lower_bound=1
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images at a time.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes that decode images; 0: threads.")
+_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
+
+
+def main() -> int:
+    """Evaluates what the flags name; returns the exit status."""
+    import json
+
+    import models
+    from jaxeff import data, train
+    from jaxeff.errors import UsageError
+
+    if (_WORKDIR.value is None) == (_TORCH_WEIGHTS.value is None):
+        raise UsageError("give either --workdir=FOLDER or --model=NAME with --torch_weights=FILE")
+    if _WORKDIR.value is not None:
+        variables, record = train.restore_variables(_WORKDIR.value)
+        name, dtype = record["model"]["name"], record["recipe"]["dtype"]
+        image_size = _IMAGE_SIZE.value or record["model"]["image_size"]
+        dataset_name = _DATASET.value or record["dataset"]["name"]
+        if dataset_name not in data.names():
+            dataset_name = "image_folder"
+        num_classes, weights, fields = record["model"]["num_classes"], _WORKDIR.value, {}
+    else:
+        from models import torch_weights
+
+        if _MODEL.value is None:
+            raise UsageError("--model is missing: which architecture are the weights of?")
+        models.check(_MODEL.value)
+        name, dtype, image_size = _MODEL.value, "float32", _IMAGE_SIZE.value
+        fields = models.torch_fields(name)
+        state = torch_weights.read_state_dict(_TORCH_WEIGHTS.value)
+        variables = torch_weights.convert(name, state)
+        num_classes, weights = torch_weights.num_classes(name, state), _TORCH_WEIGHTS.value
+        dataset_name = _DATASET.value or "digits"
+
+    dataset = data.load(dataset_name, data_dir=_DATA_DIR.value, image_size=image_size)
+    if num_classes != len(dataset.class_names):
+        raise UsageError(
+            f"{weights} tells {num_classes} classes apart and {dataset.name} has "
+            f"{len(dataset.class_names)}: give the data set that it was trained for"
+        )
+    metrics = train.evaluate_variables(
+        models.create(name, num_classes, dtype, **fields),
+        variables,
+        dataset,
+        image_size=dataset.image_size,
+        batch_size=_BATCH_SIZE.value,
+        num_workers=_NUM_WORKERS.value,
+    )
+    result = {
+        "model": name,
+        "weights": weights,
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "image_size": dataset.image_size,
+        **metrics,
+    }
+    if _FORMAT.value == "json":
+        print(json.dumps(result))
+    else:
+        print(f"{name} on {dataset.name} at {dataset.image_size} px, {metrics['images']:,} images")
+        print(f"  top-1  {100 * metrics['top1']:.2f} %")
+        print(f"  top-5  {100 * metrics['top5']:.2f} %")
+        print(f"  loss   {metrics['loss']:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

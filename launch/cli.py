@@ -23,7 +23,7 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments[1:]):
         print(module_docstring.strip())
         print("\nFlags:")
-        print(flags.FLAGS.get_help().replace("\n\n\n", "\n"))
+        print(flags.FLAGS.main_module_help())
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]

@@ -2,19 +2,19 @@
 
     python launch/count.py --models=paper
 
-counts the sixteen models of the paper's Table 3 beside the paper's numbers, and the paper's headline
-(AlexNet to EfficientNet-b0) under each convention. Nothing is run or compiled, no data are read and
-no accelerator is touched; the numbers are the same on every machine.
+counts the sixteen models of the paper's Table 3 beside the paper's numbers, and the paper's
+headline (AlexNet to EfficientNet-b0) under each convention. Nothing is run or compiled, no data are
+read and no accelerator is touched; the numbers are the same on every machine.
 
     python launch/count.py --models=shufflenet_v2 --image_size=64 --breakdown
 
 adds, for one model, where a training step's operations are, layer by layer, and how the count of
 XLA follows from the multiply-accumulates.
 
-The columns: forward multiply-accumulates of one image, padding included (MACs); the paper's MACs and
-ours relative to them; XLA's count of a training step for each image, update included, and its ratio
-to 6 x MACs (the usual estimate: forward, and twice that for the gradient, two operations each); the
-elements that convolutions and matrix products write in a forward pass (activations).
+The columns: forward multiply-accumulates of one image, padding included (MACs); the paper's MACs
+and ours relative to them; XLA's count of a training step for each image, update included, and its
+ratio to 6 x MACs (the usual estimate: forward, and twice that for the gradient, two operations
+each); the elements that convolutions and matrix products write in a forward pass (activations).
 """
 
 import cli
@@ -23,7 +23,9 @@ from absl import flags
 _MODELS = flags.DEFINE_string(
     "models", "paper", "Names with commas between, paper (the sixteen of Table 3) or all."
 )
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Side of the images in pixels.", lower_bound=1)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 224, "Side of the images in pixels.", lower_bound=1
+)
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 256, "Images a step; the update is shared by them.", lower_bound=1
 )
@@ -77,7 +79,7 @@ def count_all(names, image_size: int, batch_size: int, num_classes: int) -> list
 
 
 def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> dict:
-    """What architecture `name` costs, by column name; the paper's columns None where it has none."""
+    """What architecture `name` costs, by column; the paper's are None where it has none."""
     import jax
     import jax.numpy as jnp
 

@@ -26,7 +26,9 @@ import sys
 import cli
 from absl import flags
 
-_MODEL = flags.DEFINE_string("model", None, "Architecture, such as shufflenet_v2 or alexnet.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "Architecture, such as shufflenet_v2 or alexnet; a wrong name lists near ones."
+)
 _DATASET = flags.DEFINE_string(
     "dataset",
     "digits",
@@ -35,21 +37,32 @@ _DATASET = flags.DEFINE_string(
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
 _IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Side in pixels at which the network sees the images.", lower_bound=1
+    "image_size",
+    None,
+    "Side in pixels at which the network sees the images. Default: by data set.",
+    lower_bound=1,
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", None, "Images a step, over all devices together.", lower_bound=1
+    "batch_size",
+    None,
+    "Images a step, over all devices together. Default: by recipe.",
+    lower_bound=1,
 )
-_EPOCHS = flags.DEFINE_float("epochs", None, "Passes over the training images, at most.")
+_EPOCHS = flags.DEFINE_float(
+    "epochs", None, "Passes over the training images, at most. Default: by recipe."
+)
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
     "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule) or small. "
     "Default: small for the bundled data sets, paper otherwise.",
 )
-_LR = flags.DEFINE_float("lr", None, "Highest learning rate.")
+_LR = flags.DEFINE_float("lr", None, "Highest learning rate. Default: by recipe and model.")
 _TARGET = flags.DEFINE_string(
-    "target", None, "Validation accuracy to reach, such as top5:0.791 or top1:0.95."
+    "target",
+    None,
+    "Validation accuracy to reach, such as top5:0.791 or top1:0.95. Default: by data set, where it "
+    "has one.",
 )
 _STOP_AT_TARGET = flags.DEFINE_bool(
     "stop_at_target", True, "End the run at the first evaluation that reaches the target."

@@ -39,7 +39,8 @@ def load() -> Dataset:
         validation=validation,
         class_names=tuple("0123456789"),
         image_size=64,
-        target="top1:0.95",
+        # "AlexNet level": where AlexNet ends under the recipe `small`, see BUILD_NOTES.md.
+        target="top1:0.98",
         fingerprint=fingerprint_arrays(train, validation),
         horizontal_flip=False,
         evaluation_crop_fraction=1.0,

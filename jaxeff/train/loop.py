@@ -116,9 +116,9 @@ def train_to_target(run: Run) -> dict:
     devices.check_batch_size(run.recipe.batch_size)
     is_first_process = jax.process_index() == 0
     with (
+        _signals_noticed() as interrupted,
         workdir.hold(run.workdir, is_writer=is_first_process),
         contextlib.closing(Session(run, is_first_process)) as session,
-        _signals_noticed() as interrupted,
     ):
         session.finish(session.train(interrupted))
         return session.record
@@ -154,6 +154,7 @@ class Session:
             **scale,
         )
         self.step = 0
+        self._tracing = False
         # Losses since the last evaluation, for the curve's training loss.
         self.loss_sum, self.loss_count = 0.0, 0
         self.record = _new_record(run, self.cost)
@@ -224,6 +225,8 @@ class Session:
 
     def close(self) -> None:
         """Waits for the checkpoints and closes the files."""
+        if self._tracing:
+            jax.profiler.stop_trace()
         self.checkpoints.close()
         if self.metric_log is not None:
             self.metric_log.close()
@@ -366,10 +369,12 @@ class Session:
         done = self.train_step.calls
         if self.run.profile and done == PROFILED_STEPS.start:
             jax.profiler.start_trace(str(self.run.workdir / "profile"))
+            self._tracing = True
         yield
-        if self.run.profile and done == PROFILED_STEPS.stop:
+        if self._tracing and done == PROFILED_STEPS.stop:
             jax.block_until_ready(self.state)
             jax.profiler.stop_trace()
+            self._tracing = False
 
     def _update_totals(self):
         """Brings the record's compute and timing up to the present step."""

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import pathlib
 
 from tensorboardX import SummaryWriter
@@ -86,7 +87,10 @@ class MetricLog:
 
     def write(self, step: int, prefix: str, numbers: dict[str, float]) -> None:
         """Adds one line, and a TensorBoard scalar `prefix/name` for each number."""
-        self._file.write(json.dumps({"step": step, "kind": prefix, **numbers}) + "\n")
+        line = {"step": step, "kind": prefix}
+        for name, number in numbers.items():
+            line[name] = number if math.isfinite(number) else None  # JSON has no word for it.
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, number in numbers.items():
             self._events.add_scalar(f"{prefix}/{name}", number, step)

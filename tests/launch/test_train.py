@@ -1,15 +1,13 @@
+import functools
 import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from jaxeff import records
+from tests.launch.commands import assert_one_line_and_exit_2, run_command
 
 FLAGS = re.findall(
     r"\w+",
@@ -19,26 +17,7 @@ FLAGS = re.findall(
     num_processes process_id
     """,
 )
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def _train(*flags, devices=1, cwd=ROOT):
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "launch" / "train.py"), *flags],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        timeout=300,
-    )
-
-
-def _is_one_line_and_exit_2(finished, *words):
-    assert finished.returncode == 2, finished.stderr
-    assert finished.stderr.count("\n") == 1, finished.stderr
-    for word in words:
-        assert word in finished.stderr
+_train = functools.partial(run_command, "train")
 
 
 @pytest.fixture(scope="module")
@@ -85,21 +64,21 @@ def test_help_is_a_page_and_names_every_flag():
         (["--model=alexnet", "--num_processes=2"], ["--coordinator_address"]),
     ],
 )
-def test_a_wrong_flag_is_one_line_and_exit_2(flags, words, tmp_path):
-    _is_one_line_and_exit_2(_train(*flags, cwd=tmp_path), *words)
+def test_a_wrong_flagassert_one_line_and_exit_2(flags, words, tmp_path):
+    assert_one_line_and_exit_2(_train(*flags, cwd=tmp_path), *words)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
     finished = _train("--model=alexnet", "--batch_size=30", devices=4, cwd=tmp_path)
-    _is_one_line_and_exit_2(finished, "--batch_size=30", "4 devices", "28 or 32")
+    assert_one_line_and_exit_2(finished, "--batch_size=30", "4 devices", "28 or 32")
 
 
 def test_a_folder_of_pictures_needs_a_target(pictures, tmp_path):
     finished = _train(
         "--model=alexnet", "--dataset=image_folder", f"--data_dir={pictures}", cwd=tmp_path
     )
-    _is_one_line_and_exit_2(finished, "--target is missing", "top1:0.55")
+    assert_one_line_and_exit_2(finished, "--target is missing", "top1:0.55")
 
 
 def test_training_on_pictures_leaves_a_valid_record_and_says_what_it_took(pictures, tmp_path):
@@ -146,7 +125,7 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name(pictures, tmp_path
         "--epochs=1",
         f"--workdir={tmp_path / 'run'}",
     )
-    _is_one_line_and_exit_2(finished, "train/dark/0.png")
+    assert_one_line_and_exit_2(finished, "train/dark/0.png")
 
 
 def test_a_run_that_cannot_learn_exits_4(tmp_path):

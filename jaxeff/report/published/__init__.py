@@ -1,9 +1,9 @@
 """Numbers that Hernandez & Brown printed, with their sources; ours stand beside them.
 
 `table3_alexnet_level.csv`: Table 3 of arXiv:2005.04305, training to AlexNet-level accuracy on
-ImageNet. `our_name` is the name in `models`, `published` the date of the first arXiv version (of the
-paper's submission, for AlexNet). Multiply-accumulates are THOP's, in units of 1e9; `printed_compute`
-is in units of 1e15 operations, although the table's head says teraflop/s-days.
+ImageNet. `our_name` is the name in `models`, `published` the date of the first arXiv version (for
+AlexNet, that of the published table). Multiply-accumulates are THOP's, in units of 1e9;
+`printed_compute` is in units of 1e15 operations, although the table's head says teraflop/s-days.
 """
 
 import csv

@@ -1,0 +1,46 @@
+import csv
+import functools
+import io
+import json
+
+import pytest
+
+from tests.launch.commands import assert_one_line_and_exit_2, run_command
+
+_count = functools.partial(run_command, "count")
+
+
+def test_json_holds_both_counts_beside_the_papers_number():
+    finished = _count("--models=shufflenet_v2", "--format=json")
+    assert finished.returncode == 0, finished.stderr
+    (row,) = json.loads(finished.stdout)["models"]
+    assert row["params"] == 2_278_604
+    assert row["macs_forward_per_image"] == 144_907_992
+    assert row["paper_macs_forward_per_image"] == 0.14e9
+    assert row["xla_over_6_macs"] == pytest.approx(
+        row["xla_train_flops_per_image"] / 6 / 144_907_992
+    )
+    assert 1.0 < row["xla_over_6_macs"] < 1.1
+    assert row["compute_exact_macs"] == 3 * 144_907_992 * 20 * 1.28e6
+
+
+def test_csv_has_a_line_for_each_model():
+    finished = _count("--models=shufflenet_v2_x0_5,alexnet", "--image_size=64", "--format=csv")
+    rows = list(csv.DictReader(io.StringIO(finished.stdout)))
+    assert [row["model"] for row in rows] == ["shufflenet_v2_x0_5", "alexnet"]
+    assert rows[1]["paper_compute"] == ""
+
+
+def test_breakdown_lists_the_layers_and_explains_the_difference():
+    finished = _count(
+        "--models=shufflenet_v2_x0_5", "--image_size=64", "--breakdown", "--batch_size=8"
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "ShuffleNetV2/stage2.0/branch1.0" in finished.stdout
+    assert "2 × multiply-accumulates" in finished.stdout
+    assert "unexplained" in finished.stdout
+
+
+def test_unknown_models_are_one_line_and_exit_2():
+    assert_one_line_and_exit_2(_count("--models=alexnet,resnt50"), "unknown model 'resnt50'")
+    assert_one_line_and_exit_2(_count("--models="), "--models is empty")

@@ -1,0 +1,75 @@
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import traverse_util
+
+import models
+from jaxeff import data
+from jaxeff.train.steps import normalise
+from models.torch_weights import convert, torch_name
+from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.models import seeded
+
+_evaluate = functools.partial(run_command, "evaluate")
+NAME = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of weights in PyTorch's names and layout, for ten classes."""
+    module = models.create(NAME, 10)
+    images = np.zeros((1, 64, 64, 3), np.float32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), images)
+    state = {}
+    for path, leaf in traverse_util.flatten_dict(shapes).items():
+        axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(leaf.shape), (0,))
+        shape = tuple(leaf.shape[axis] for axis in axes)
+        state[torch_name(path)] = seeded.weight(torch_name(path), shape)
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    safetensors.numpy.save_file(state, path)
+    return path, state
+
+
+def test_pytorch_weights_are_measured_over_every_image(weights):
+    path, state = weights
+    finished = _evaluate(
+        f"--model={NAME}",
+        f"--torch_weights={path}",
+        "--dataset=synthetic",
+        "--image_size=64",
+        "--batch_size=32",
+        "--format=json",
+        devices=4,
+    )
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)
+    dataset = data.load("synthetic", image_size=64)
+    (batch,) = data.validation_batches(dataset, image_size=64, batch_size=101)
+    images = normalise(batch["image"], dataset.mean, dataset.std)
+    logits = np.asarray(models.create(NAME, 10).apply(convert(NAME, state), images))
+    ranks = (logits > logits[np.arange(101), batch["label"]][:, None]).sum(-1)
+    assert result["images"] == 101
+    assert result["top1"] == pytest.approx((ranks < 1).mean())
+    assert result["top5"] == pytest.approx((ranks < 5).mean())
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(101), batch["label"]]
+    assert result["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+
+
+def test_what_cannot_be_evaluated_is_one_line_and_exit_2(weights, tmp_path):
+    path, _ = weights
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    (tmp_path / "weights.txt").write_text("")
+    for flags, words in (
+        ([], ["--workdir=FOLDER or --model"]),
+        ([f"--torch_weights={path}"], ["--model is missing"]),
+        (["--model=alexnet", f"--torch_weights={path}"], ["not those of alexnet"]),
+        ([f"--model={NAME}", f"--torch_weights={tmp_path}/none.pth"], ["no such file"]),
+        ([f"--model={NAME}", f"--torch_weights={tmp_path}/weights.txt"], [".safetensors"]),
+        ([f"--model={NAME}", f"--torch_weights={tmp_path}/broken.safetensors"], ["broken"]),
+        ([f"--workdir={tmp_path}"], ["no run of train.py"]),
+    ):
+        assert_one_line_and_exit_2(_evaluate(*flags), *words)

@@ -6,7 +6,19 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxeff.errors import UsageError
-from models import alexnet, shufflenet_v2
+from models import (
+    alexnet,
+    densenet,
+    efficientnet,
+    googlenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+)
 
 # Hernandez & Brown 2020, Table 3, in its order.
 PAPER = (
@@ -27,7 +39,20 @@ PAPER = (
     "shufflenet_v2",
     "efficientnet_b0",
 )
-VARIANTS = {**alexnet.VARIANTS, **shufflenet_v2.VARIANTS}
+FAMILIES = (
+    alexnet,
+    densenet,
+    efficientnet,
+    googlenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+)
+VARIANTS = {name: module for family in FAMILIES for name, module in family.VARIANTS.items()}
 
 
 def names() -> tuple[str, ...]:
@@ -36,11 +61,18 @@ def names() -> tuple[str, ...]:
 
 
 # What a module must be told to be torchvision's to the last bit, where our default is the paper's.
-TORCH_FIELDS: dict[str, dict] = {}
+TORCH_FIELDS: dict[str, dict] = {
+    **efficientnet.TORCHVISION_BATCH_NORM,
+    "googlenet": {"transform_input": True},
+}
 
 
 def torch_fields(name: str) -> dict:
-    """Fields of `create` with which architecture `name` is exactly torchvision's."""
+    """Fields of `create` with which architecture `name` computes what torchvision's does.
+
+    Torchvision's published weights are right with them: EfficientNet's batch norm there is not the
+    authors', and GoogLeNet's weights expect another normalisation of the images.
+    """
     return TORCH_FIELDS.get(name, {})
 
 

@@ -6,6 +6,7 @@ and the names of the leaves differ.
 
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 
 import jax
@@ -25,6 +26,9 @@ LEAVES = {
     "var": ("running_var", {}),
 }
 
+# Published weights of GoogLeNet hold its auxiliary classifiers, which only training uses.
+AUXILIARY = ("aux1.", "aux2.")
+
 
 def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
     """The variables of architecture `name` with the values of a PyTorch model's `state_dict`.
@@ -42,10 +46,11 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
     Raises:
       UsageError: names or shapes are not those of the architecture.
     """
+    unwanted = () if fields.get("aux_heads") else AUXILIARY
     arrays = {
-        key.removeprefix("module."): value
+        _present_name(key): value
         for key, value in state_dict.items()
-        if not key.endswith("num_batches_tracked")
+        if not key.endswith("num_batches_tracked") and not key.startswith(unwanted)
     }
     if "num_classes" not in fields:
         fields["num_classes"] = num_classes(name, arrays, **fields)
@@ -140,6 +145,12 @@ def _shapes(name, fields):
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=True))
     flat = traverse_util.flatten_dict(variables)
     return {path: leaf.shape for path, leaf in flat.items()}
+
+
+def _present_name(key):
+    """The name that a parameter has today: DenseNet's published weights have `norm.1` for `norm1`."""
+    key = key.removeprefix("module.")
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key)
 
 
 def _check_names(name, wanted, given):

@@ -6,6 +6,7 @@ from jaxeff.nn.dense import Dense as Dense
 from jaxeff.nn.dropout import Dropout as Dropout
 from jaxeff.nn.norm import BatchNorm as BatchNorm
 from jaxeff.nn.pool import adaptive_average_pool as adaptive_average_pool
+from jaxeff.nn.pool import average_pool as average_pool
 from jaxeff.nn.pool import global_average_pool as global_average_pool
 from jaxeff.nn.pool import max_pool as max_pool
 from jaxeff.nn.stochastic_depth import StochasticDepth as StochasticDepth

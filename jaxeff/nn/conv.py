@@ -49,8 +49,8 @@ def conv2d(
 def _cpu_form(images_shape, kernel_shape, strides, padding, groups):
     """The form for XLA's CPU backend at these shapes, or None for the native one."""
     kh, kw, group_channels, features = kernel_shape
-    if groups == 1 and (kh, kw) == (1, 1) and padding == (0, 0):
-        return functools.partial(_pointwise, strides=strides)
+    if (kh, kw) == (1, 1) and padding == (0, 0):
+        return functools.partial(_pointwise, strides=strides, groups=groups)
     if group_channels == 1 and features == groups:
         return functools.partial(_depthwise, strides=strides, padding=padding)
     rows = (images_shape[1] + 2 * padding[0] - kh) // strides[0] + 1
@@ -71,10 +71,16 @@ def _native(images, kernel, *, strides, padding, groups):
     )
 
 
-def _pointwise(images, kernel, *, strides):
-    """1x1 convolution as a matrix product over the channels."""
+def _pointwise(images, kernel, *, strides, groups):
+    """1x1 convolution as a matrix product over the channels, one for each group."""
     images = images[:, :: strides[0], :: strides[1], :]
-    return jax.lax.dot_general(images, kernel[0, 0], (((3,), (0,)), ((), ())))
+    if groups == 1:
+        return jax.lax.dot_general(images, kernel[0, 0], (((3,), (0,)), ((), ())))
+    batch, height, width, channels = images.shape
+    images = images.reshape(batch, height, width, groups, channels // groups)
+    matrices = kernel.reshape(channels // groups, groups, -1)
+    outputs = jnp.einsum("nhwgc,cgf->nhwgf", images, matrices)
+    return outputs.reshape(batch, height, width, -1)
 
 
 def _depthwise(images, kernel, *, strides, padding):

@@ -20,6 +20,18 @@ LAYOUT = (
     (512, 1024, 2),
     (1024, 1024, 1),
 )
+# Our name: factor on all channels.
+VARIANTS = {
+    "mobilenet_v1": 1.0,
+    "mobilenet_v1_x0_75": 0.75,
+    "mobilenet_v1_x0_5": 0.5,
+    "mobilenet_v1_x0_25": 0.25,
+}
+
+
+def create(name: str, num_classes: int = 1000) -> nn.Module:
+    """The variant `name`, freshly drawn."""
+    return MobileNetV1(num_classes, VARIANTS[name])
 
 
 class MobileNetV1(nn.Module):

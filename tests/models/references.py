@@ -1,16 +1,16 @@
 """The PyTorch implementations that the paper trained, under our names.
 
-torchvision's models as they are; ShuffleNet v1 and MobileNet v1 in `reference_networks.py`, with
-the layers and names of jaxony/ShuffleNet and marvis/pytorch-mobilenet. Needs torch and torchvision.
+torchvision's models as they are; ShuffleNet v1 and MobileNet v1 in files of their own, with the
+layers and names of jaxony/ShuffleNet and marvis/pytorch-mobilenet. Needs torch and torchvision.
 """
 
 import contextlib
-import functools
 
 import numpy as np
 import torch
 
-from tests.models import seeded
+from jaxeff.report import published
+from tests.models import reference_mobilenet_v1, reference_shufflenet_v1, seeded
 
 # torchvision's CPU wheels do not load its custom operators beside another build of torch; two of
 # them must be known by name before the import, and none of the classifiers uses them.
@@ -26,22 +26,38 @@ import torchvision  # noqa: E402
 
 # Ours: torchvision's, where the names differ.
 TORCHVISION_NAMES = {"shufflenet_v2": "shufflenet_v2_x1_0"}
-# Arguments without which a constructor is not what the paper trained.
-ARGUMENTS = {}
+# Arguments without which a constructor does not build what the paper trained, or warns.
+ARGUMENTS = {
+    "googlenet": {"aux_logits": False, "init_weights": True, "transform_input": True},
+}
 # Compared by files in `golden/`: the sixteen of the paper's Table 3.
-GOLDEN = ("alexnet", "shufflenet_v2")
+GOLDEN = tuple(row.our_name for row in published.alexnet_level())
 
 
 def create(name: str, num_classes: int, seed: int) -> torch.nn.Module:
-    """The reference of architecture `name`, freshly drawn from `seed`."""
+    """The reference of architecture `name`, freshly drawn from `seed`.
+
+    Raises:
+      KeyError: there is none.
+    """
     torch.manual_seed(seed)
-    constructor = getattr(torchvision.models, TORCHVISION_NAMES.get(name, name))
-    constructor = functools.partial(constructor, **ARGUMENTS.get(name, {}))
-    return constructor(num_classes=num_classes)
+    for family in (reference_mobilenet_v1, reference_shufflenet_v1):
+        if name in family.VARIANTS:
+            return family.create(name, num_classes)
+    torchvision_name = TORCHVISION_NAMES.get(name, name)
+    if torchvision_name not in torchvision.models.list_models(torchvision.models):
+        raise KeyError(f"{name} has no reference")
+    constructor = getattr(torchvision.models, torchvision_name)
+    return constructor(num_classes=num_classes, **ARGUMENTS.get(name, {}))
 
 
 def set_seeded_weights(module: torch.nn.Module) -> None:
-    """Fills every parameter and running statistic with `seeded.weight`, and turns dropout off."""
+    """Fills every parameter and running statistic with `seeded.weight`, and turns dropout off.
+
+    The module then computes in float64: in float32, a value beside a ReLU's corner can put a
+    gradient on either side, and it should be the reference that is right.
+    """
+    module.double()
     with torch.no_grad():
         for key, value in module.state_dict().items():
             if not key.endswith("num_batches_tracked"):
@@ -52,8 +68,8 @@ def set_seeded_weights(module: torch.nn.Module) -> None:
 
 
 def images(size: int) -> torch.Tensor:
-    """`seeded.images` as `[N, 3, size, size]`."""
-    return torch.from_numpy(seeded.images(size).transpose(0, 3, 1, 2).copy())
+    """`seeded.images` as float64 `[N, 3, size, size]`."""
+    return torch.from_numpy(seeded.images(size).transpose(0, 3, 1, 2).astype(np.float64))
 
 
 def train_step(module: torch.nn.Module, size: int) -> dict:

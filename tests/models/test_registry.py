@@ -3,29 +3,12 @@ import jax.numpy as jnp
 import pytest
 
 import models
-from jaxeff.compute import count_macs
 from jaxeff.errors import UsageError
-
-# Parameters and forward multiply-accumulates at 224 px with 1000 classes: torchvision's models
-# under torch.utils.flop_counter.
-PUBLISHED = {
-    "alexnet": (61_100_840, 714_188_480),
-    "shufflenet_v2": (2_278_604, 144_907_992),
-}
 
 
 def _variables(module, size=224):
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     return jax.eval_shape(module.init, jax.random.key(0), images), images
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_and_macs_equal_torchvisions(name):
-    params, macs = PUBLISHED[name]
-    module = models.create(name)
-    variables, images = _variables(module)
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == params
-    assert count_macs(module.apply, variables, images) == macs
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxeff.compute import xla_flops
 from jaxeff.nn import adaptive_average_pool, max_pool
 from jaxeff.nn import pool as pool_forms
+from jaxeff.nn.pool import average_pool
 
 
 @pytest.mark.parametrize(("size", "window", "stride", "padding"), [(9, 3, 2, 1), (8, 2, 2, 0)])
@@ -21,8 +23,100 @@ def test_max_pool_and_its_gradient_equal_the_native_form(size, window, stride, p
         np.testing.assert_allclose(ours, native, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"),
+    [(8, 3, 2, 0), (9, 3, 2, 0), (7, 2, 2, 0), (6, 3, 2, 1), (7, 2, 2, 1), (5, 2, 3, 1)],
+)
+def test_max_pool_that_rounds_up_and_its_gradient_equal_the_native_form(
+    size, window, stride, padding
+):
+    rng = np.random.default_rng(0)
+    # Higher than wide, so that one side may round and the other not.
+    images = rng.permutation(2 * (size + 1) * size * 3).reshape(2, size + 1, size, 3)
+    images = images.astype(np.float32) - 150
+    form = {"window": window, "stride": stride, "padding": padding, "ceil_mode": True}
+    weights = rng.standard_normal(max_pool(images, **form).shape).astype(np.float32)
+    results = [
+        jax.value_and_grad(lambda images, pool=pool: (pool(images, **form) * weights).sum())(images)
+        for pool in (max_pool, pool_forms._native_max_pool)
+    ]
+    for ours, native in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, native, rtol=1e-5)
+
+
+# Sizes as `torch.nn.functional.max_pool2d(ceil_mode=True)` gives them.
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "pooled"),
+    [
+        (112, 3, 2, 0, 56),
+        (111, 3, 2, 0, 55),
+        (7, 2, 2, 0, 4),
+        (2, 3, 2, 0, 1),
+        (6, 3, 2, 1, 4),
+        # Rounded up, the last window would start on the padding behind the image.
+        (5, 2, 3, 1, 2),
+        (7, 2, 2, 1, 4),
+    ],
+)
+def test_ceil_mode_adds_a_window_only_if_it_starts_on_the_image(
+    size, window, stride, padding, pooled
+):
+    images = jnp.arange(1.0, size + 1).reshape(1, size, 1, 1).repeat(size, axis=2)
+    result = max_pool(images, window, stride, padding, ceil_mode=True)
+    assert result.shape == (1, pooled, pooled, 1)
+    ends = [min(i * stride - padding + window, size) for i in range(pooled)]
+    np.testing.assert_array_equal(result[0, :, 0, 0], ends)
+
+
 def test_max_pool_padding_never_wins():
     assert (max_pool(jnp.full((1, 4, 4, 1), -5.0), 3, 2, 1) == -5).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"), [(8, 2, 2, 0), (7, 2, 2, 0), (7, 3, 2, 1)]
+)
+def test_average_pool_and_its_gradient_equal_the_native_form(size, window, stride, padding):
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((2, size, size + 1, 3)).astype(np.float32)
+    form = {"window": window, "stride": stride, "padding": padding}
+    weights = rng.standard_normal(average_pool(images, **form).shape).astype(np.float32)
+
+    def native(images, **form):
+        return pool_forms._native_sum_pool(images, **form) / window**2
+
+    results = [
+        jax.value_and_grad(lambda images, pool=pool: (pool(images, **form) * weights).sum())(images)
+        for pool in (average_pool, native)
+    ]
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_average_pool_counts_padding_zeros_as_pixels():
+    pooled = average_pool(jnp.full((1, 4, 4, 1), 9.0), 3, 2, 1)
+    np.testing.assert_allclose(pooled[0, :, :, 0], [[4.0, 6.0], [6.0, 9.0]])
+
+
+def test_average_pool_sums_in_float32_whatever_the_dtype():
+    images = jnp.array([256.0, 1.0, 1.0, 2.0], jnp.bfloat16).reshape(1, 2, 2, 1)
+    pooled = average_pool(images, 2, 2)
+    assert (pooled.dtype, float(pooled[0, 0, 0, 0])) == (jnp.bfloat16, 65.0)
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_the_canonical_count_is_that_of_the_native_windows(ceil_mode):
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+
+    def pool(images):
+        return max_pool(images, 3, 2, ceil_mode=ceil_mode)
+
+    side = 4 if ceil_mode else 3
+    assert xla_flops(pool, images) == 2 * side**2 * 3 * (9 - 1)
+
+
+def test_the_canonical_count_of_an_average_is_its_additions_and_one_division():
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+    assert xla_flops(lambda images: average_pool(images, 2, 2), images) == 2 * 16 * 3 * (3 + 1)
 
 
 def test_adaptive_average_pool_uses_pytorchs_windows():

@@ -148,7 +148,7 @@ def _shapes(name, fields):
 
 
 def _present_name(key):
-    """The name that a parameter has today: DenseNet's published weights have `norm.1` for `norm1`."""
+    """The name that a parameter has today: DenseNet's published weights have other ones."""
     key = key.removeprefix("module.")
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key)
 

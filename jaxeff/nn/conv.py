@@ -99,7 +99,7 @@ def _im2col(images, kernel, *, strides, padding):
 
 
 def shifted_views(
-    images: jax.Array, window: Pair, strides: Pair, padding: Pair, fill: float = 0.0
+    images: jax.Array, window: Pair, strides: Pair, padding: Pair = (0, 0)
 ) -> list[jax.Array]:
     """What each position of a sliding window sees.
 
@@ -107,14 +107,13 @@ def shifted_views(
       images: `[N, H, W, C]`.
       window: its height and width.
       strides: vertical and horizontal step.
-      padding: pixels of `fill` added on both sides, vertically and horizontally.
-      fill: value of the padding.
+      padding: zeros added on both sides, vertically and horizontally.
 
     Returns:
       `window[0] * window[1]` arrays `[N, H', W', C]`, row by row through the window.
     """
     rims = ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0))
-    padded = jnp.pad(images, rims, constant_values=fill)
+    padded = jnp.pad(images, rims)
     batch, height, width, channels = padded.shape
     rows = (height - window[0]) // strides[0] + 1
     columns = (width - window[1]) // strides[1] + 1

@@ -11,7 +11,7 @@ class BatchNorm(nn.Module):
     In training the statistics are those of the global batch: with `axis_name` they are averaged
     over the devices of that axis, so the result does not depend on how many devices share the
     batch. Running statistics follow PyTorch: `running = decay * running + (1 - decay) * batch`,
-    with the unbiased variance. Statistics are float32 whatever `dtype` is.
+    with the unbiased variance. Statistics are at least float32 whatever `dtype` is.
 
     Parameters `scale`, `bias` and batch statistics `mean`, `var`: `[C]` float32.
 
@@ -36,7 +36,7 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
-        values = inputs.astype(jnp.float32)
+        values = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
         if not train:
             mean, variance = running_mean.value, running_var.value
         else:

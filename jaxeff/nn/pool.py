@@ -47,9 +47,12 @@ def _native_max_pool(images, *, window, stride, padding, ceil_mode=False):
 def _max_of_shifted_views(images, *, window, stride, padding, ceil_mode):
     rims = _rims(images, window, stride, padding, ceil_mode)
     padded = jnp.pad(images, rims, constant_values=-jnp.inf)
-    return functools.reduce(
-        jnp.maximum, shifted_views(padded, (window,) * 2, (stride,) * 2, (0, 0))
-    )
+    return functools.reduce(_first_of_largest, shifted_views(padded, (window,) * 2, (stride,) * 2))
+
+
+def _first_of_largest(largest, view):
+    """The larger value, and of equal ones the first, which alone gets the gradient, as natively."""
+    return jnp.where((view > largest) | jnp.isnan(view), view, largest)
 
 
 def _rims(images, window, stride, padding, ceil_mode):
@@ -69,7 +72,7 @@ def _rims(images, window, stride, padding, ceil_mode):
 def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
     """The mean under a square window, as PyTorch's `avg_pool2d`.
 
-    Padding zeros count as pixels of the window (`count_include_pad`). Sums are float32.
+    Padding zeros count as pixels of the window (`count_include_pad`). Sums are float32 at least.
 
     Args:
       images: `[N, H, W, C]`, floating point.
@@ -83,7 +86,7 @@ def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) 
     """
     form = {"window": window, "stride": stride, "padding": padding}
     sums = jax.lax.platform_dependent(
-        images.astype(jnp.float32),
+        images.astype(jnp.promote_types(images.dtype, jnp.float32)),
         cpu=functools.partial(_sum_of_shifted_views, **form),
         default=functools.partial(_native_sum_pool, **form),
     )

@@ -9,7 +9,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def run_command(name, *arguments, devices=1, cwd=ROOT):
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags}
     return subprocess.run(
         [sys.executable, str(ROOT / "launch" / f"{name}.py"), *arguments],
         capture_output=True,

@@ -69,12 +69,16 @@ def _torch_layout(leaf, value):
 
 
 def _train_step(module, variables, size):
-    """Loss, gradients and running statistics of one batch in training mode, by PyTorch's names."""
+    """Loss, gradients and running statistics of one batch in training mode, by PyTorch's names.
+
+    In float64, as the reference: in float32 a single value beside a ReLU's corner moves a gradient
+    by up to 9e-2 of its length, in PyTorch as here.
+    """
 
     def loss_of(params):
         logits, updated = module.apply(
             {**variables, "params": params},
-            seeded.images(size),
+            seeded.images(size).astype(np.float64),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
@@ -82,8 +86,10 @@ def _train_step(module, variables, size):
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, seeded.labels())
         return losses.mean(), updated.get("batch_stats", {})
 
-    step = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
-    (loss, running), gradients = step(variables["params"])
+    module = module.clone(dtype=jnp.dtype(jnp.float64))
+    with jax.enable_x64(True):
+        step = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+        (loss, running), gradients = step(variables["params"])
     return {
         "loss": float(loss),
         "gradients": {
@@ -128,17 +134,15 @@ def test_logits_equal_the_references_at_224_px(name):
 def test_a_training_step_equals_the_references(name):
     module, golden = _create(name), GOLDEN[name]
     outcome = _train_step(module, _seeded_variables(name, module), TRAIN_SIZE)
-    assert outcome["loss"] == pytest.approx(golden["loss"], rel=1e-3)
+    assert outcome["loss"] == pytest.approx(golden["loss"], rel=1e-5)
     for part in ("gradients", "running"):
         assert set(outcome[part]) == set(golden[part])
         # A bias before a batch norm has no gradient but rounding: measured against the largest.
         largest = max((length for length, *_ in golden[part].values()), default=0)
         for key, expected in golden[part].items():
             got = seeded.fingerprint(key, outcome[part][key])
-            scale = max(expected[0], 1e-3 * largest)
-            np.testing.assert_allclose(
-                got, expected, rtol=0, atol=1e-3 * scale * math.sqrt(2), err_msg=key
-            )
+            scale = max(*np.abs(expected), 1e-3 * largest)
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * scale, err_msg=key)
 
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
@@ -184,11 +188,11 @@ def test_every_variant_equals_its_live_reference(name):
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     theirs = references.train_step(reference, TRAIN_SIZE)
     ours = _train_step(module, variables, TRAIN_SIZE)
-    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
     for part in ("gradients", "running"):
         assert set(ours[part]) == set(theirs[part])
         lengths = (np.linalg.norm(value) for value in theirs[part].values())
         largest = max(lengths, default=0)
         for key, expected in theirs[part].items():
             difference = np.linalg.norm(ours[part][key] - expected)
-            assert difference < 1e-3 * max(np.linalg.norm(expected), 1e-3 * largest), key
+            assert difference < 1e-4 * max(np.linalg.norm(expected), 1e-3 * largest), key

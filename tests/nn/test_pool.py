@@ -68,6 +68,22 @@ def test_ceil_mode_adds_a_window_only_if_it_starts_on_the_image(
     np.testing.assert_array_equal(result[0, :, 0, 0], ends)
 
 
+def test_of_equal_values_one_gets_the_gradient_as_natively():
+    images = np.random.default_rng(0).integers(0, 3, (2, 9, 9, 3)).astype(np.float32)
+    gradients = [
+        jax.grad(lambda images, pool=pool: pool(images, window=3, stride=2, padding=1).sum())(
+            images
+        )
+        for pool in (max_pool, pool_forms._native_max_pool)
+    ]
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_a_value_that_is_no_number_is_not_hidden():
+    images = jnp.zeros((1, 4, 4, 1)).at[0, 1, 1, 0].set(jnp.nan)
+    assert jnp.isnan(max_pool(images, 2, 2)[0, 0, 0, 0])
+
+
 def test_max_pool_padding_never_wins():
     assert (max_pool(jnp.full((1, 4, 4, 1), -5.0), 3, 2, 1) == -5).all()
 

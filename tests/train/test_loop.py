@@ -18,8 +18,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _start(workdir, *settings, devices=1):
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": flags,
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
     }

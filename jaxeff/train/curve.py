@@ -2,9 +2,6 @@
 
 import io
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.train.target import Target
 
@@ -21,6 +18,10 @@ def draw_curve(record: dict) -> bytes:
     Returns:
       A PNG file. The x axis is logarithmic, in teraflop/s-days by XLA's count.
     """
+    # Half a second that --help and a wrong flag need not wait for.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     points, target = record["curve"], record["target"]
     level = Target(target["metric"], target["value"])
     days = [point["train_flops"] / TERAFLOP_S_DAY for point in points]

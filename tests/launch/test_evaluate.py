@@ -15,7 +15,7 @@ from tests.launch.commands import assert_one_line_and_exit_2, run_command
 from tests.models import seeded
 
 _evaluate = functools.partial(run_command, "evaluate")
-NAME = "shufflenet_v2_x0_5"
+NAME = "mobilenet_v1_x0_25"
 
 
 @pytest.fixture(scope="module")

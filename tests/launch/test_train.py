@@ -53,9 +53,7 @@ def test_help_is_a_page_and_names_every_flag():
         (["--model=alexnet", "--recipe=papr"], ["unknown recipe 'papr'", "paper"]),
         (["--model=alexnet", "--target=0.9"], ["--target=0.9", "top5:0.791"]),
         (["--model=alexnet", "--epochs=-1"], ["--epochs=-1"]),
-        (["--model=alexnet", "--lr=nan"], ["--lr=nan"]),
         (["--model=alexnet", "--eval_every=0"], ["--eval_every=0"]),
-        (["--model=alexnet", "--batch_size=0"], ["batch_size"]),
         (["--model=alexnet", "--seed=-1"], ["seed"]),
         (["--model=alexnet", "--dtype=float16"], ["dtype", "bfloat16"]),
         (["--model=alexnet", "digits"], ["unexpected argument 'digits'"]),
@@ -64,7 +62,7 @@ def test_help_is_a_page_and_names_every_flag():
         (["--model=alexnet", "--num_processes=2"], ["--coordinator_address"]),
     ],
 )
-def test_a_wrong_flagassert_one_line_and_exit_2(flags, words, tmp_path):
+def test_a_wrong_flag_is_one_line_and_exit_2(flags, words, tmp_path):
     assert_one_line_and_exit_2(_train(*flags, cwd=tmp_path), *words)
     assert not list(tmp_path.iterdir())
 
@@ -83,7 +81,7 @@ def test_a_folder_of_pictures_needs_a_target(pictures, tmp_path):
 
 def test_training_on_pictures_leaves_a_valid_record_and_says_what_it_took(pictures, tmp_path):
     flags = (
-        "--model=shufflenet_v2_x0_5",
+        "--model=mobilenet_v1_x0_25",
         "--dataset=image_folder",
         f"--data_dir={pictures}",
         "--image_size=64",
@@ -100,7 +98,7 @@ def test_training_on_pictures_leaves_a_valid_record_and_says_what_it_took(pictur
     assert finished.returncode == (0 if record["target"]["reached"] else 3), finished.stderr
     assert record["status"] == "completed"
     assert [point["step"] for point in record["curve"]] == [3, 5]
-    assert "launch/train.py --model=shufflenet_v2_x0_5" in record["command"]
+    assert "launch/train.py --model=mobilenet_v1_x0_25" in record["command"]
     assert f"{record['compute']['train_flops']:.4g}" in finished.stdout
     assert str(tmp_path / "run" / "record.json") in finished.stdout
     again = _train(*flags)
@@ -116,7 +114,7 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name(pictures, tmp_path
         copy.write_bytes(picture.read_bytes())
     (folder / "train" / "dark" / "0.png").write_text("not a picture")
     finished = _train(
-        "--model=shufflenet_v2_x0_5",
+        "--model=mobilenet_v1_x0_25",
         "--dataset=image_folder",
         f"--data_dir={folder}",
         "--image_size=64",
@@ -130,7 +128,7 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name(pictures, tmp_path
 
 def test_a_run_that_cannot_learn_exits_4(tmp_path):
     finished = _train(
-        "--model=shufflenet_v2_x0_5",
+        "--model=mobilenet_v1_x0_25",
         "--dataset=synthetic",
         "--image_size=32",
         "--epochs=1",

@@ -11,7 +11,13 @@ def _variables(module, size=224):
     return jax.eval_shape(module.init, jax.random.key(0), images), images
 
 
-@pytest.mark.parametrize("name", models.names())
+NAMES = [
+    pytest.param(name, marks=() if name in models.select("paper") else pytest.mark.slow)
+    for name in models.names()
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_logits_are_float32_and_parameters_too_whatever_the_arithmetic(name):
     module = models.create(name, num_classes=7, dtype=jnp.bfloat16)
     variables, images = _variables(module, size=64)

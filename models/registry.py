@@ -79,8 +79,9 @@ def torch_fields(name: str) -> dict:
 def check(name: str) -> None:
     """Raises `UsageError`, with the nearest known names, unless `create` takes `name`."""
     if name not in VARIANTS:
-        near = difflib.get_close_matches(name, names(), n=3) or names()
-        raise UsageError(f"unknown model {name!r}: did you mean {', '.join(near)}?")
+        near = difflib.get_close_matches(name, names(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(names())}"
+        raise UsageError(f"unknown model {name!r}: {hint}")
 
 
 def select(text: str) -> tuple[str, ...]:

@@ -5,6 +5,12 @@ import sys
 
 from absl import flags
 
+_COMPILATION_CACHE = flags.DEFINE_bool(
+    "compilation_cache",
+    True,
+    "Keep compiled programs in the user's cache folder (~/.cache/jaxeff), for the next start.",
+)
+
 
 def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     """Parses the flags, calls `main()` and exits with the status that it returns.
@@ -24,6 +30,7 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
         print(module_docstring.strip())
         print("\nFlags:")
         print(flags.FLAGS.main_module_help())
+        print(flags.FLAGS.module_help(sys.modules[__name__]))
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]
@@ -38,8 +45,10 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     if leftover:
         _fail(program, f"unexpected argument {leftover[0]!r}: flags are written --name=value")
 
+    from jaxeff import environment
     from jaxeff.errors import UsageError
 
+    environment.prepare(_COMPILATION_CACHE.value)
     try:
         status = main(*subcommand)
     except UsageError as error:

@@ -3,6 +3,8 @@ import tempfile
 
 import pytest
 
+from jaxeff import environment
+
 # Before JAX is imported: tests compile the same small programs again and again, in this process and
 # in those that they start.
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxeff-test-cache-")
@@ -11,7 +13,7 @@ os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     # Compiles in two thirds of the time; the programs run long enough in none of the tests.
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": f"{environment.NO_YNNPACK} --xla_backend_optimization_level=0",
 }
 
 

@@ -14,9 +14,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import initializers
+from jaxeff.nn import forms, initializers
+from jaxeff.nn.channel_sums import add_bias, channel_sums
 
 Pair = tuple[int, int]
+
+# Pixels of the result up to which XLA's CPU backend runs a dense convolution faster as im2col.
+TINY_PICTURE = 4
+# Channels, about, that one matrix product of a grouped convolution's gradient takes.
+GROUP_CHANNELS = 32
 
 
 def conv2d(
@@ -41,22 +47,25 @@ def conv2d(
     """
     native = functools.partial(_native, strides=strides, padding=padding, groups=groups)
     cpu = _cpu_form(images.shape, kernel.shape, strides, padding, groups)
-    if cpu is None:
-        return native(images, kernel)
-    return jax.lax.platform_dependent(images, kernel, cpu=cpu, default=native)
+    return forms.by_platform(images, kernel, cpu=cpu, native=native)
 
 
 def _cpu_form(images_shape, kernel_shape, strides, padding, groups):
     """The form for XLA's CPU backend at these shapes, or None for the native one."""
     kh, kw, group_channels, features = kernel_shape
+    window = {"strides": strides, "padding": padding}
     if (kh, kw) == (1, 1) and padding == (0, 0):
+        if groups == 1 and strides == (1, 1):
+            return None
         return functools.partial(_pointwise, strides=strides, groups=groups)
     if group_channels == 1 and features == groups:
-        return functools.partial(_depthwise, strides=strides, padding=padding)
+        return _depthwise(**window)
+    if groups > 1:
+        return _grouped(**window, groups=groups)
     rows = (images_shape[1] + 2 * padding[0] - kh) // strides[0] + 1
     columns = (images_shape[2] + 2 * padding[1] - kw) // strides[1] + 1
-    if groups == 1 and rows * columns <= 16 * 16:
-        return functools.partial(_im2col, strides=strides, padding=padding)
+    if rows * columns <= TINY_PICTURE:
+        return functools.partial(_im2col, **window)
     return None
 
 
@@ -72,10 +81,10 @@ def _native(images, kernel, *, strides, padding, groups):
 
 
 def _pointwise(images, kernel, *, strides, groups):
-    """1x1 convolution as a matrix product over the channels, one for each group."""
+    """1x1 convolution of every stride-th pixel, as a batched matrix product where grouped."""
     images = images[:, :: strides[0], :: strides[1], :]
     if groups == 1:
-        return jax.lax.dot_general(images, kernel[0, 0], (((3,), (0,)), ((), ())))
+        return _native(images, kernel, strides=(1, 1), padding=(0, 0), groups=1)
     batch, height, width, channels = images.shape
     images = images.reshape(batch, height, width, groups, channels // groups)
     matrices = kernel.reshape(channels // groups, groups, -1)
@@ -83,11 +92,86 @@ def _pointwise(images, kernel, *, strides, groups):
     return outputs.reshape(batch, height, width, -1)
 
 
-def _depthwise(images, kernel, *, strides, padding):
+@functools.cache
+def _depthwise(strides, padding):
     """One filter a channel, as a sum of shifted products."""
-    taps = [kernel[i, j, 0] for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
-    views = shifted_views(images, kernel.shape[:2], strides, padding)
-    return sum(view * tap for view, tap in zip(views, taps, strict=True))
+
+    @jax.custom_vjp
+    def convolve(images, kernel):
+        return products(images, kernel)
+
+    def products(images, kernel):
+        taps = [kernel[i, j, 0] for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+        views = shifted_views(images, kernel.shape[:2], strides, padding)
+        return sum(view * tap for view, tap in zip(views, taps, strict=True))
+
+    def forward(images, kernel):
+        return products(images, kernel), (images, kernel)
+
+    def backward(saved, gradient):
+        images, kernel = saved
+        views = shifted_views(images, kernel.shape[:2], strides, padding)
+        sums = [channel_sums(view * gradient) for view in views]
+        kernel_gradient = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
+        return image_gradient(images, kernel, gradient), kernel_gradient
+
+    def image_gradient(images, kernel, gradient):
+        window = kernel.shape[:2]
+        if window <= (3, 3):
+            return jax.vjp(lambda images: products(images, kernel), images)[1](gradient)[0]
+        # A sum of 25 padded arrays takes longer than the convolution of the spread-out gradient.
+        spread = [(0, 0, 0)]
+        for axis in (0, 1):
+            before = window[axis] - 1 - padding[axis]
+            rest = (images.shape[1 + axis] + 2 * padding[axis] - window[axis]) % strides[axis]
+            spread.append((before, before + rest, strides[axis] - 1))
+        zero = jnp.zeros((), gradient.dtype)
+        spread = jax.lax.pad(gradient, zero, (*spread, (0, 0, 0)))
+        views = shifted_views(spread, window, (1, 1))
+        taps = kernel[::-1, ::-1, 0].reshape(-1, kernel.shape[-1])
+        return sum(view * tap for view, tap in zip(views, taps, strict=True))
+
+    convolve.defvjp(forward, backward)
+    return convolve
+
+
+@functools.cache
+def _grouped(strides, padding, groups):
+    """Native but for the gradient of the kernel, which is a matrix product for each pixel of it.
+
+    Natively that gradient takes a hundred times as long as the convolution. Narrow groups are
+    multiplied several at a time, and the products between different groups thrown away: a matrix
+    product of a few columns wastes more.
+    """
+    convolve_natively = functools.partial(_native, strides=strides, padding=padding, groups=groups)
+
+    @jax.custom_vjp
+    def convolve(images, kernel):
+        return convolve_natively(images, kernel)
+
+    def forward(images, kernel):
+        return convolve_natively(images, kernel), (images, kernel)
+
+    def backward(saved, gradient):
+        images, kernel = saved
+        _, pull = jax.vjp(lambda images: convolve_natively(images, kernel), images)
+        kh, kw, channels, features = kernel.shape
+        features //= groups
+        merged = math.gcd(groups, max(1, GROUP_CHANNELS // channels))
+        blocks = groups // merged
+        views = shifted_views(images, (kh, kw), strides, padding)
+        split_gradient = gradient.reshape(-1, blocks, merged * features)
+        taps = []
+        for view in views:
+            products = jnp.einsum(
+                "mbc,mbf->bcf", view.reshape(-1, blocks, merged * channels), split_gradient
+            ).reshape(blocks, merged, channels, merged, features)
+            own = jnp.diagonal(products, axis1=1, axis2=3)  # [blocks, C, F, merged]
+            taps.append(own.transpose(1, 0, 3, 2).reshape(channels, -1))
+        return *pull(gradient), jnp.stack(taps).reshape(kernel.shape)
+
+    convolve.defvjp(forward, backward)
+    return convolve
 
 
 def _im2col(images, kernel, *, strides, padding):
@@ -179,7 +263,7 @@ class Conv(nn.Module):
         if self.use_bias:
             fan_in = math.prod(shape[:-1])
             bias = self.param("bias", self.bias_init(fan_in), (self.features,), jnp.float32)
-            outputs += bias.astype(self.dtype)
+            outputs = add_bias(outputs, bias.astype(self.dtype))
         return outputs
 
 

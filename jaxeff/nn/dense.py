@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxeff.nn import initializers
+from jaxeff.nn.channel_sums import add_bias
 
 
 class Dense(nn.Module):
@@ -31,4 +32,5 @@ class Dense(nn.Module):
         channels = inputs.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (channels, self.features), jnp.float32)
         bias = self.param("bias", self.bias_init(channels), (self.features,), jnp.float32)
-        return inputs.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        products = inputs.astype(self.dtype) @ kernel.astype(self.dtype)
+        return add_bias(products, bias.astype(self.dtype))

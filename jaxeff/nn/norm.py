@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxeff.nn import forms
+from jaxeff.nn.channel_sums import channel_sums
+
 
 class BatchNorm(nn.Module):
     """Normalises `[..., C]` per channel (Ioffe & Szegedy 2015).
@@ -40,8 +43,7 @@ class BatchNorm(nn.Module):
         if not train:
             mean, variance = running_mean.value, running_var.value
         else:
-            axes = tuple(range(inputs.ndim - 1))
-            moments = jnp.stack([values.mean(axes), jnp.square(values).mean(axes)])
+            moments = forms.by_platform(values, cpu=_folded_moments, native=_moments)
             count = inputs.size // channels
             if self.axis_name is not None and not self.is_initializing():
                 moments = jax.lax.pmean(moments, self.axis_name)
@@ -53,4 +55,57 @@ class BatchNorm(nn.Module):
                 running_var.value = self.decay * running_var.value + (1 - self.decay) * unbiased
 
         multiplier = scale * jax.lax.rsqrt(variance + self.epsilon)
-        return ((values - mean) * multiplier + bias).astype(self.dtype)
+        outputs = forms.by_platform(
+            values, mean, multiplier, bias, cpu=_folded_affine, native=_affine
+        )
+        return outputs.astype(self.dtype)
+
+
+def _moments(values):
+    """Mean and mean square per channel, `[2, C]`, of `[..., C]`."""
+    axes = tuple(range(values.ndim - 1))
+    return jnp.stack([values.mean(axes), jnp.square(values).mean(axes)])
+
+
+def _affine(values, mean, multiplier, bias):
+    return (values - mean) * multiplier + bias
+
+
+# The same for XLA's CPU backend, where sums over all but the channels need a form of their own, and
+# so do the gradients in which such sums stand.
+
+
+@jax.custom_vjp
+def _folded_moments(values):
+    count = values.size // values.shape[-1]
+    return jnp.stack([channel_sums(values), channel_sums(jnp.square(values))]) / count
+
+
+def _folded_moments_forward(values):
+    return _folded_moments(values), values
+
+
+def _folded_moments_backward(values, gradient):
+    count = values.size // values.shape[-1]
+    return ((gradient[0] + 2 * gradient[1] * values) / count,)
+
+
+_folded_moments.defvjp(_folded_moments_forward, _folded_moments_backward)
+
+
+@jax.custom_vjp
+def _folded_affine(values, mean, multiplier, bias):
+    return _affine(values, mean, multiplier, bias)
+
+
+def _folded_affine_forward(values, mean, multiplier, bias):
+    return _affine(values, mean, multiplier, bias), (values, mean, multiplier)
+
+
+def _folded_affine_backward(saved, gradient):
+    values, mean, multiplier = saved
+    sums = channel_sums(gradient)
+    return gradient * multiplier, -sums * multiplier, channel_sums(gradient * (values - mean)), sums
+
+
+_folded_affine.defvjp(_folded_affine_forward, _folded_affine_backward)

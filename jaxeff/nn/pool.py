@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxeff.nn import forms
 from jaxeff.nn.conv import shifted_views
 
 
@@ -26,10 +27,10 @@ def max_pool(
       `ceil_mode` where the division leaves a rest.
     """
     form = {"window": window, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
-    return jax.lax.platform_dependent(
+    return forms.by_platform(
         images,
         cpu=functools.partial(_max_of_shifted_views, **form),
-        default=functools.partial(_native_max_pool, **form),
+        native=functools.partial(_native_max_pool, **form),
     )
 
 
@@ -85,10 +86,10 @@ def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) 
       `images`.
     """
     form = {"window": window, "stride": stride, "padding": padding}
-    sums = jax.lax.platform_dependent(
+    sums = forms.by_platform(
         images.astype(jnp.promote_types(images.dtype, jnp.float32)),
         cpu=functools.partial(_sum_of_shifted_views, **form),
-        default=functools.partial(_native_sum_pool, **form),
+        native=functools.partial(_native_sum_pool, **form),
     )
     return (sums / window**2).astype(images.dtype)
 

@@ -1,35 +1,14 @@
-"""The PyTorch implementations that the paper trained, under our names.
-
-torchvision's models as they are; ShuffleNet v1 and MobileNet v1 in files of their own, with the
-layers and names of jaxony/ShuffleNet and marvis/pytorch-mobilenet. Needs torch and torchvision.
-"""
-
-import contextlib
+"""What the PyTorch implementations compute from seeded weights. Needs torch and torchvision."""
 
 import numpy as np
 import torch
 
 from jaxeff.report import published
-from tests.models import reference_mobilenet_v1, reference_shufflenet_v1, seeded
+from launch import torch_models
+from tests.models import seeded
 
-# torchvision's CPU wheels do not load its custom operators beside another build of torch; two of
-# them must be known by name before the import, and none of the classifiers uses them.
-_OPERATORS = torch.library.Library("torchvision", "DEF")
-for _schema in (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-):
-    with contextlib.suppress(RuntimeError):  # torchvision's own library was loaded.
-        _OPERATORS.define(_schema)
-
-import torchvision  # noqa: E402
-
-# Ours: torchvision's, where the names differ.
-TORCHVISION_NAMES = {"shufflenet_v2": "shufflenet_v2_x1_0"}
-# Arguments without which a constructor does not build what the paper trained, or warns.
-ARGUMENTS = {
-    "googlenet": {"aux_logits": False, "init_weights": True, "transform_input": True},
-}
+# Ours takes images normalised for ImageNet, as the published weights of torchvision's do.
+ARGUMENTS = {"googlenet": {"transform_input": True}}
 # Compared by files in `golden/`: the sixteen of the paper's Table 3.
 GOLDEN = tuple(row.our_name for row in published.alexnet_level())
 
@@ -41,14 +20,7 @@ def create(name: str, num_classes: int, seed: int) -> torch.nn.Module:
       KeyError: there is none.
     """
     torch.manual_seed(seed)
-    for family in (reference_mobilenet_v1, reference_shufflenet_v1):
-        if name in family.VARIANTS:
-            return family.create(name, num_classes)
-    torchvision_name = TORCHVISION_NAMES.get(name, name)
-    if torchvision_name not in torchvision.models.list_models(torchvision.models):
-        raise KeyError(f"{name} has no reference")
-    constructor = getattr(torchvision.models, torchvision_name)
-    return constructor(num_classes=num_classes, **ARGUMENTS.get(name, {}))
+    return torch_models.create(name, num_classes, **ARGUMENTS.get(name, {}))
 
 
 def set_seeded_weights(module: torch.nn.Module) -> None:
@@ -63,7 +35,7 @@ def set_seeded_weights(module: torch.nn.Module) -> None:
             if not key.endswith("num_batches_tracked"):
                 value.copy_(torch.from_numpy(seeded.weight(key, tuple(value.shape))))
     for layer in module.modules():
-        if isinstance(layer, (torch.nn.Dropout, torchvision.ops.StochasticDepth)):
+        if isinstance(layer, (torch.nn.Dropout, torch_models.torchvision.ops.StochasticDepth)):
             layer.p = 0.0
 
 

@@ -1,0 +1,107 @@
+"""Training steps that are timed against each other, each in a process of its own.
+
+A contender builds its step, warms it up and then, turn by turn, takes as many steps as it is told,
+so that contenders can alternate: what else the machine does hits all of them alike, and each has
+its memory to itself.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from jaxeff.errors import UsageError
+
+# What each contender is: the module of this folder that builds its step, and its settings.
+CONTENDERS = {
+    "jaxeff": ("jax_step", {"native": False}),
+    "native": ("jax_step", {"native": True}),
+    "torch": ("torch_step", {"compiled": False}),
+    "torch-compile": ("torch_step", {"compiled": True}),
+}
+LAUNCH = pathlib.Path(__file__).parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What every contender does in a step.
+
+    Attributes:
+      model: name of the architecture.
+      num_classes: length of the logits.
+      image_size: side of the images in pixels.
+      batch_size: images a step.
+      dtype: of the arithmetic, `float32` or `bfloat16`.
+      threads: of the CPU; None for all.
+    """
+
+    model: str
+    num_classes: int
+    image_size: int
+    batch_size: int
+    dtype: str
+    threads: int | None
+
+
+class Contender:
+    """The parent's side of a contender's process; ready to take steps once constructed.
+
+    Attributes:
+      name: key of `CONTENDERS`.
+      facts: what the contender tells of itself: `compile_seconds` (its first step, compilation
+        included, but for the seconds of an ordinary one), `device` and `software`.
+
+    Raises:
+      UsageError: the contender could not build or take a step.
+    """
+
+    def __init__(self, name: str, work: Work):
+        self.name = name
+        module, settings = CONTENDERS[name]
+        message = json.dumps({"module": module, **settings, "work": dataclasses.asdict(work)})
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", message],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(LAUNCH), *sys.path])},
+        )
+        try:
+            self.facts = self._answer()
+        except UsageError:
+            self.close()
+            raise
+
+    def seconds(self, steps: int) -> float:
+        """Takes `steps` steps and returns the seconds until their results were there."""
+        print(json.dumps({"steps": steps}), file=self._process.stdin, flush=True)
+        return self._answer()["seconds"]
+
+    def peak_memory_bytes(self) -> int | None:
+        """The most memory held at once since warm-up, or None where that cannot be told.
+
+        On CPU that of the process, resident, libraries included; on a GPU that of its allocations.
+        """
+        print(json.dumps({"peak_memory": True}), file=self._process.stdin, flush=True)
+        return self._answer()["peak_memory_bytes"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise UsageError(
+                f"the contender {self.name} ended with status {self._process.wait()}; what it said "
+                "is above"
+            )
+        answer = json.loads(line)
+        if "error" in answer:
+            raise UsageError(f"the contender {self.name}: {answer['error']}")
+        return answer

@@ -1,0 +1,142 @@
+"""The speed of a training step beside its peers, alternating in one run."""
+
+import contextlib
+import json
+import math
+import statistics
+import sys
+
+from benchmarks import contenders
+
+import models
+from jaxeff import compute
+
+
+def measure(work: contenders.Work, against: list[str], turns: int, turn_seconds: float) -> dict:
+    """Times jaxeff's step of one model against others, turn by turn.
+
+    Args:
+      work: what each of them does.
+      against: keys of `contenders.CONTENDERS`.
+      turns: of each contender.
+      turn_seconds: about how long one turn of the slowest lasts; each takes at least one step.
+
+    Returns:
+      `work`'s fields; by contender `images_per_second` (median over the turns), `compile_seconds`
+      and `peak_memory_bytes`; for the others `ratio` (jaxeff's speed over theirs, median of the
+      ratios of neighbouring turns) with `ratio_low` and `ratio_high`, the least and the largest.
+    """
+    with contextlib.ExitStack() as stack:
+        field = {
+            name: stack.enter_context(contextlib.closing(contenders.Contender(name, work)))
+            for name in ("jaxeff", *against)
+        }
+        steps = {
+            name: max(1, round(turn_seconds / contender.seconds(1)))
+            for name, contender in field.items()
+        }
+        rates = {name: [] for name in field}
+        for _ in range(turns):
+            for name, contender in field.items():
+                seconds = contender.seconds(steps[name])
+                rates[name].append(steps[name] * work.batch_size / seconds)
+        results = {}
+        for name, contender in field.items():
+            results[name] = {
+                "images_per_second": statistics.median(rates[name]),
+                "peak_memory_bytes": contender.peak_memory_bytes(),
+                **contender.facts,
+            }
+            if name != "jaxeff":
+                pairs = zip(rates["jaxeff"], rates[name], strict=True)
+                ratios = [ours / theirs for ours, theirs in pairs]
+                results[name]["ratio"] = statistics.median(ratios)
+                results[name]["ratio_low"], results[name]["ratio_high"] = min(ratios), max(ratios)
+    ours = results["jaxeff"]
+    ours["model_flops_utilization"] = _utilization(ours, work)
+    return {
+        "model": work.model,
+        "image_size": work.image_size,
+        "batch_size": work.batch_size,
+        "dtype": work.dtype,
+        "contenders": results,
+    }
+
+
+def _utilization(ours, work):
+    """XLA's FLOPs a second over the device's peak; None where the peak is not known."""
+    if ours["platform"] == "cpu":
+        return None
+    peak = compute.peak_flops_per_second(ours["device_kind"], work.dtype)
+    if peak is None:
+        return None
+    return ours["flops_per_step"] * ours["images_per_second"] / work.batch_size / peak
+
+
+def geometric_means(results: list[dict]) -> dict[str, float]:
+    """Of the ratios to each contender, over the models that it could train."""
+    logs = {}
+    for result in results:
+        for name, facts in result["contenders"].items():
+            if "ratio" in facts:
+                logs.setdefault(name, []).append(math.log(facts["ratio"]))
+    return {name: math.exp(statistics.fmean(values)) for name, values in logs.items()}
+
+
+def row(result: dict) -> str:
+    """The lines of the table that one model fills, a contender each."""
+    lines = []
+    for name, facts in result["contenders"].items():
+        ratio = "".join(
+            f"{facts[key]:8.2f}" if key in facts else " " * 8
+            for key in ("ratio", "ratio_low", "ratio_high")
+        )
+        mfu = facts.get("model_flops_utilization")
+        lines.append(
+            f"{result['model'] if name == 'jaxeff' else '':<20}{name:<14}"
+            f"{facts['images_per_second']:10.1f}{ratio}{facts['compile_seconds']:10.1f}"
+            f"{facts['peak_memory_bytes'] / 2**20:10.0f}"
+            + (f"{100 * mfu:8.1f}" if mfu is not None else "")
+        )
+    return "\n".join(lines)
+
+
+def header() -> str:
+    """The table's first line."""
+    return (
+        f"{'model':<20}{'contender':<14}{'images/s':>10}{'ours/its':>8}{'least':>8}{'most':>8}"
+        f"{'compile s':>10}{'peak MiB':>10}{'MFU %':>8}"
+    )
+
+
+def run(
+    model_names: tuple[str, ...],
+    against: list[str],
+    *,
+    image_size: int,
+    batch_size: int,
+    dtype: str,
+    threads: int | None,
+    turns: int,
+    turn_seconds: float,
+    as_json: bool,
+) -> None:
+    """Measures each model and prints a table, or a JSON array, with the geometric means."""
+    for name in model_names:
+        models.check(name)
+    if not as_json:
+        print(header(), flush=True)
+    results = []
+    for name in model_names:
+        work = contenders.Work(name, 1000, image_size, batch_size, dtype, threads)
+        results.append(measure(work, against, turns, turn_seconds))
+        if as_json:
+            print(f"{name}: done", file=sys.stderr)
+        else:
+            print(row(results[-1]), flush=True)
+    means = geometric_means(results)
+    if as_json:
+        print(json.dumps({"results": results, "geometric_means": means}, indent=1))
+        return
+    for name, mean in means.items():
+        print(f"geometric mean of jaxeff's speed over {name}'s: {mean:.3f}")

@@ -1,0 +1,38 @@
+import json
+
+import pytest
+
+from tests.launch.commands import assert_one_line_and_exit_2, run_command
+
+
+def _benchmark(*arguments):
+    return run_command("benchmark", *arguments)
+
+
+def test_our_step_and_the_native_one_take_turns():
+    result = _benchmark(
+        "step", "--models=squeezenet1_1", "--against=native", "--batch_size=2", "--turns=2",
+        "--turn_seconds=0.1", "--format=json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    (facts,) = report["results"]
+    ours, native = facts["contenders"]["jaxeff"], facts["contenders"]["native"]
+    assert ours["flops_per_step"] == native["flops_per_step"] > 0
+    assert ours["images_per_second"] > 0
+    assert ours["peak_memory_bytes"] > 0
+    assert native["ratio_low"] <= native["ratio"] <= native["ratio_high"]
+    assert report["geometric_means"]["native"] == pytest.approx(native["ratio"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["step", "--against=jaxef"], "give some of native, torch, torch-compile"),
+        (["step", "--models=resnet19"], "did you mean resnet18"),
+        (["stride"], "give what to do, step or loop, not stride"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, message):
+    result = _benchmark(*arguments)
+    assert_one_line_and_exit_2(result, message)

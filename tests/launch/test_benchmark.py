@@ -9,6 +9,7 @@ def _benchmark(*arguments):
     return run_command("benchmark", *arguments)
 
 
+@pytest.mark.slow
 def test_our_step_and_the_native_one_take_turns():
     result = _benchmark(
         "step", "--models=squeezenet1_1", "--against=native", "--batch_size=2", "--turns=2",

@@ -1,8 +1,9 @@
 """Two-dimensional convolution in the form that each backend runs fastest.
 
 TPU and GPU keep XLA's native convolution, which is also the form that the canonical FLOP count is
-lowered from. XLA's CPU backend runs several shapes 5 to 100 times slower than the same arithmetic
-written as matrix products or shifted multiply-adds, so there `conv2d` picks one of those by shape.
+lowered from. XLA's CPU backend runs depthwise, grouped and very small convolutions, and above all
+the gradients of their kernels, up to a hundred times slower than the same arithmetic written as
+dense convolutions, matrix products or shifted multiply-adds, so there `conv2d` picks one by shape.
 `jax.lax.platform_dependent` keeps all forms in one program; each platform compiles only its own.
 """
 
@@ -21,8 +22,8 @@ Pair = tuple[int, int]
 
 # Pixels of the result up to which XLA's CPU backend runs a dense convolution faster as im2col.
 TINY_PICTURE = 4
-# Channels, about, that one matrix product of a grouped convolution's gradient takes.
-GROUP_CHANNELS = 32
+# Channels, about, of one of the dense convolutions that a grouped convolution becomes.
+GROUP_CHANNELS = 16
 
 
 def conv2d(
@@ -61,12 +62,21 @@ def _cpu_form(images_shape, kernel_shape, strides, padding, groups):
     if group_channels == 1 and features == groups:
         return _depthwise(**window)
     if groups > 1:
-        return _grouped(**window, groups=groups)
-    rows = (images_shape[1] + 2 * padding[0] - kh) // strides[0] + 1
-    columns = (images_shape[2] + 2 * padding[1] - kw) // strides[1] + 1
-    if rows * columns <= TINY_PICTURE:
-        return functools.partial(_im2col, **window)
-    return None
+        return functools.partial(_grouped, **window, groups=groups)
+    return (
+        functools.partial(_im2col, **window)
+        if _is_tiny(images_shape, kernel_shape, **window)
+        else None
+    )
+
+
+def _is_tiny(images_shape, kernel_shape, strides, padding):
+    """Whether the result has so few pixels that im2col is faster."""
+    rows, columns = (
+        (images_shape[1 + axis] + 2 * padding[axis] - kernel_shape[axis]) // strides[axis] + 1
+        for axis in (0, 1)
+    )
+    return rows * columns <= TINY_PICTURE
 
 
 def _native(images, kernel, *, strides, padding, groups):
@@ -135,15 +145,35 @@ def _depthwise(strides, padding):
     return convolve
 
 
-@functools.cache
-def _grouped(strides, padding, groups):
-    """Native but for the gradient of the kernel, which is a matrix product for each pixel of it.
+def _grouped(images, kernel, *, strides, padding, groups):
+    """A few groups at a time, as a dense convolution with zeros between them, in a loop.
 
-    Natively that gradient takes a hundred times as long as the convolution. Narrow groups are
-    multiplied several at a time, and the products between different groups thrown away: a matrix
-    product of a few columns wastes more.
+    A dense convolution of a few channels takes as long as one of `GROUP_CHANNELS`, and natively
+    the gradient of the kernel takes a hundred times as long as the convolution.
     """
-    convolve_natively = functools.partial(_native, strides=strides, padding=padding, groups=groups)
+    kh, kw, channels, features = kernel.shape
+    merged = math.gcd(groups, max(1, GROUP_CHANNELS // channels))
+    blocks = groups // merged
+    kernels = kernel.reshape(kh, kw, channels, blocks, merged, features // groups)
+    kernels = jnp.einsum("hwcbmf,mn->bhwmcnf", kernels, jnp.eye(merged, dtype=kernel.dtype))
+    kernels = kernels.reshape(blocks, kh, kw, merged * channels, -1)
+    parts = jnp.moveaxis(images.reshape(*images.shape[:3], blocks, -1), 3, 0)
+    if _is_tiny(images.shape, kernel.shape, strides, padding):
+        convolve = functools.partial(_im2col, strides=strides, padding=padding)
+    else:
+        convolve = _dense_in_loop(strides, padding)
+    outputs = jnp.moveaxis(jax.lax.map(lambda part: convolve(*part), (parts, kernels)), 0, 3)
+    return outputs.reshape(*outputs.shape[:3], features)
+
+
+@functools.cache
+def _dense_in_loop(strides, padding):
+    """Native, with gradients whose dimensions stand in the order of a forward convolution's.
+
+    XLA's CPU backend brings them into that order, without which a convolution takes 50 times as
+    long, everywhere but in the body of a loop.
+    """
+    convolve_natively = functools.partial(_native, strides=strides, padding=padding, groups=1)
 
     @jax.custom_vjp
     def convolve(images, kernel):
@@ -154,21 +184,29 @@ def _grouped(strides, padding, groups):
 
     def backward(saved, gradient):
         images, kernel = saved
-        _, pull = jax.vjp(lambda images: convolve_natively(images, kernel), images)
-        kh, kw, channels, features = kernel.shape
-        features //= groups
-        merged = math.gcd(groups, max(1, GROUP_CHANNELS // channels))
-        blocks = groups // merged
-        views = shifted_views(images, (kh, kw), strides, padding)
-        split_gradient = gradient.reshape(-1, blocks, merged * features)
-        taps = []
-        for view in views:
-            products = jnp.einsum(
-                "mbc,mbf->bcf", view.reshape(-1, blocks, merged * channels), split_gradient
-            ).reshape(blocks, merged, channels, merged, features)
-            own = jnp.diagonal(products, axis1=1, axis2=3)  # [blocks, C, F, merged]
-            taps.append(own.transpose(1, 0, 3, 2).reshape(channels, -1))
-        return *pull(gradient), jnp.stack(taps).reshape(kernel.shape)
+        images_padding, kernel_padding = [], []
+        for axis in (0, 1):
+            window, before = kernel.shape[axis], padding[axis]
+            spread = (gradient.shape[1 + axis] - 1) * strides[axis] + 1
+            after = images.shape[1 + axis] + before - spread
+            images_padding.append((window - 1 - before, after))
+            kernel_padding.append((before, window - 1 - after))
+        order = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "window_strides": (1, 1)}
+        images_gradient = jax.lax.conv_general_dilated(
+            gradient,
+            kernel[::-1, ::-1].swapaxes(2, 3),
+            padding=images_padding,
+            lhs_dilation=strides,
+            **order,
+        )
+        kernel_gradient = jax.lax.conv_general_dilated(
+            images.transpose(3, 1, 2, 0),
+            gradient.transpose(1, 2, 0, 3),
+            padding=kernel_padding,
+            rhs_dilation=strides,
+            **order,
+        )
+        return images_gradient, kernel_gradient.transpose(1, 2, 0, 3)
 
     convolve.defvjp(forward, backward)
     return convolve

@@ -10,11 +10,18 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, average_pool, global_average_pool, max_pool
+from jaxeff.nn import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    average_pool,
+    global_average_pool,
+    initializers,
+    max_pool,
+)
 
 BOTTLENECK = 4  # Channels between a layer's two convolutions, as a multiple of the growth rate.
-
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class DenseLayer(nn.Module):
@@ -76,7 +83,9 @@ class DenseNet(nn.Module):
     @nn.compact
     def __call__(self, images, train: bool = False):
         """Maps normalised images `[N, H, W, 3]`, 29 px or more, to float32 logits."""
-        conv = functools.partial(Conv, use_bias=False, kernel_init=kaiming_normal, dtype=self.dtype)
+        conv = functools.partial(
+            Conv, use_bias=False, kernel_init=initializers.kaiming_normal_fan_in, dtype=self.dtype
+        )
 
         def norm(**fields):
             layer = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, **fields)
@@ -99,7 +108,7 @@ class DenseNet(nn.Module):
         x = global_average_pool(x)
         dense = Dense(
             self.num_classes,
-            bias_init=lambda fan_in: nn.initializers.zeros,
+            bias_init=initializers.zero_bias,
             dtype=self.dtype,
             name="classifier",
         )

@@ -13,7 +13,15 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, StochasticDepth, global_average_pool
+from jaxeff.nn import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    StochasticDepth,
+    global_average_pool,
+    initializers,
+)
 
 STEM_FEATURES = 32
 # Of B0 (Table 1): expand ratio, kernel size, stride of the first block, features, blocks.
@@ -26,8 +34,6 @@ STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-# torch's kaiming_normal_(mode="fan_out"); of a depthwise kernel too, counting all its channels.
-KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # U(-1/sqrt(num_classes), 1/sqrt(num_classes)).
 CLASSIFIER_INIT = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
@@ -138,8 +144,8 @@ class EfficientNet(nn.Module):
         conv = functools.partial(
             Conv,
             use_bias=False,
-            kernel_init=KERNEL_INIT,
-            bias_init=lambda _: nn.initializers.zeros,
+            kernel_init=initializers.kaiming_normal_fan_out,
+            bias_init=initializers.zero_bias,
             dtype=self.dtype,
         )
 
@@ -179,7 +185,7 @@ class EfficientNet(nn.Module):
         classifier = Dense(
             self.num_classes,
             kernel_init=CLASSIFIER_INIT,
-            bias_init=lambda _: nn.initializers.zeros,
+            bias_init=initializers.zero_bias,
             dtype=self.dtype,
             name="classifier.1",
         )

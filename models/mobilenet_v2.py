@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, global_average_pool
+from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, global_average_pool, initializers
 
 # Table 2: expansion, output channels, blocks and the first block's stride of each stage.
 STAGES = (
@@ -22,14 +22,6 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-
-# He et al. 2015, arXiv:1502.01852: torch.nn.init.kaiming_normal_(mode="fan_out").
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-def _zero_bias(fan_in):
-    """The initializer of a bias that starts at zero, whatever the fan-in."""
-    return nn.initializers.zeros
 
 
 class InvertedResidual(nn.Module):
@@ -90,7 +82,9 @@ class MobileNetV2(nn.Module):
     @nn.compact
     def __call__(self, images, train: bool = False):
         """Maps normalised images `[N, H, W, 3]` to float32 logits `[N, num_classes]`."""
-        conv = functools.partial(Conv, use_bias=False, kernel_init=kaiming_normal, dtype=self.dtype)
+        conv = functools.partial(
+            Conv, use_bias=False, kernel_init=initializers.kaiming_normal_fan_out, dtype=self.dtype
+        )
 
         def norm(**fields):
             layer = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, **fields)
@@ -112,7 +106,7 @@ class MobileNetV2(nn.Module):
         dense = Dense(
             self.num_classes,
             kernel_init=nn.initializers.normal(0.01),
-            bias_init=_zero_bias,
+            bias_init=initializers.zero_bias,
             dtype=self.dtype,
             name="classifier.1",
         )

@@ -11,10 +11,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import BatchNorm, Conv, Dense, global_average_pool, max_pool
-
-# He et al. 2015, arXiv:1502.01852: torch.nn.init.kaiming_normal_(mode="fan_out").
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+from jaxeff.nn import BatchNorm, Conv, Dense, global_average_pool, initializers, max_pool
 
 
 class BasicBlock(nn.Module):
@@ -112,7 +109,9 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images, train: bool = False):
         """Maps normalised images `[N, H, W, 3]` to float32 logits `[N, num_classes]`."""
-        conv = functools.partial(Conv, use_bias=False, kernel_init=kaiming_normal, dtype=self.dtype)
+        conv = functools.partial(
+            Conv, use_bias=False, kernel_init=initializers.kaiming_normal_fan_out, dtype=self.dtype
+        )
 
         def norm(**fields):
             layer = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, **fields)

@@ -16,11 +16,17 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import BatchNorm, Conv, Dense, average_pool, global_average_pool, max_pool
+from jaxeff.nn import (
+    BatchNorm,
+    Conv,
+    Dense,
+    average_pool,
+    global_average_pool,
+    initializers,
+    max_pool,
+)
 
 STAGE_UNITS = (4, 8, 4)
-# torch's kaiming_normal_(mode="fan_out"); of grouped kernels too, counting all output channels.
-KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ShuffleUnit(nn.Module):
@@ -94,8 +100,8 @@ class ShuffleNetV1(nn.Module):
         """Maps normalised images `[N, H, W, 3]` to float32 logits `[N, num_classes]`."""
         conv = functools.partial(
             Conv,
-            kernel_init=KERNEL_INIT,
-            bias_init=lambda _: nn.initializers.zeros,
+            kernel_init=initializers.kaiming_normal_fan_out,
+            bias_init=initializers.zero_bias,
             dtype=self.dtype,
         )
 
@@ -121,7 +127,7 @@ class ShuffleNetV1(nn.Module):
         classifier = Dense(
             self.num_classes,
             kernel_init=nn.initializers.normal(0.001),
-            bias_init=lambda _: nn.initializers.zeros,
+            bias_init=initializers.zero_bias,
             dtype=self.dtype,
             name="fc",
         )

@@ -10,13 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import Conv, Dropout, global_average_pool, max_pool
-
-kaiming_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
-
-
-def _zero_bias(fan_in):
-    return nn.initializers.zeros
+from jaxeff.nn import Conv, Dropout, global_average_pool, initializers, max_pool
 
 
 class Fire(nn.Module):
@@ -61,8 +55,8 @@ class SqueezeNet(nn.Module):
     @nn.compact
     def __call__(self, images, train: bool = False):
         """Maps normalised images `[N, H, W, 3]`, 21 px or more, to float32 logits."""
-        conv = functools.partial(Conv, bias_init=_zero_bias, dtype=self.dtype)
-        inner = functools.partial(conv, kernel_init=kaiming_uniform)
+        conv = functools.partial(Conv, bias_init=initializers.zero_bias, dtype=self.dtype)
+        inner = functools.partial(conv, kernel_init=initializers.kaiming_uniform)
 
         features, window = self.stem
         x = nn.relu(inner(features, window, 2, name="features.0")(images))

@@ -9,17 +9,9 @@ import functools
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, adaptive_average_pool, max_pool
+from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, adaptive_average_pool, initializers, max_pool
 
 STAGE_FEATURES = (64, 128, 256, 512, 512)
-
-# He et al. 2015, arXiv:1502.01852: torch.nn.init.kaiming_normal_(mode="fan_out").
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-def _zero_bias(fan_in):
-    """The initializer of a bias that starts at zero, whatever the fan-in."""
-    return nn.initializers.zeros
 
 
 class VGG(nn.Module):
@@ -45,12 +37,15 @@ class VGG(nn.Module):
     def __call__(self, images, train: bool = False):
         """Maps normalised images `[N, H, W, 3]`, 32 px or more, to float32 logits."""
         conv = functools.partial(
-            Conv, kernel_init=kaiming_normal, bias_init=_zero_bias, dtype=self.dtype
+            Conv,
+            kernel_init=initializers.kaiming_normal_fan_out,
+            bias_init=initializers.zero_bias,
+            dtype=self.dtype,
         )
         dense = functools.partial(
             Dense,
             kernel_init=nn.initializers.normal(0.01),
-            bias_init=_zero_bias,
+            bias_init=initializers.zero_bias,
             dtype=self.dtype,
         )
         norm = functools.partial(BatchNorm, axis_name=self.axis_name, dtype=self.dtype)

@@ -18,6 +18,7 @@ each); the elements that convolutions and matrix products write in a forward pas
 """
 
 import cli
+import counting
 from absl import flags
 
 _MODELS = flags.DEFINE_string(
@@ -49,33 +50,16 @@ def main() -> int:
             raise UsageError(f"--breakdown is for one model, and --models names {len(names)}")
         print(breakdown(names[0]))
         return 0
-    rows = count_all(names, _IMAGE_SIZE.value, _BATCH_SIZE.value, _NUM_CLASSES.value)
+    rows = counting.in_parallel(
+        count,
+        names,
+        image_size=_IMAGE_SIZE.value,
+        batch_size=_BATCH_SIZE.value,
+        num_classes=_NUM_CLASSES.value,
+    )
     headlines = headline(rows) if _IMAGE_SIZE.value == 224 and _NUM_CLASSES.value == 1000 else {}
     PRINTERS[_FORMAT.value](rows, headlines)
     return 0
-
-
-def count_all(names, image_size: int, batch_size: int, num_classes: int) -> list[dict]:
-    """`count` of each name, on all cores, in order."""
-    import concurrent.futures
-    import functools
-    import multiprocessing
-    import os
-
-    from rich.console import Console
-    from rich.progress import track
-
-    counting = functools.partial(
-        count, image_size=image_size, batch_size=batch_size, num_classes=num_classes
-    )
-    workers = min(len(names), os.cpu_count() or 1)
-    if workers == 1:
-        return [counting(name) for name in names]
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
-        rows = pool.map(counting, names)
-        console = Console(stderr=True)
-        return list(track(rows, "counting", len(names), console=console, transient=True))
 
 
 def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> dict:
@@ -88,7 +72,9 @@ def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> d
     from jaxeff.report import published
 
     module = models.create(name, num_classes)
-    cost = _training_cost(name, module, image_size, batch_size)
+    cost = counting.training_cost(
+        name, image_size=image_size, batch_size=batch_size, num_classes=num_classes
+    )
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(images.shape)))
     row = {
@@ -119,31 +105,14 @@ def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> d
     return row
 
 
-def _training_cost(name, module, image_size, batch_size, count=None):
-    from jaxeff import compute, train
-    from jaxeff.data.dataset import IMAGENET_MEAN, IMAGENET_STD
-
-    recipe = train.resolve("paper", name, batch_size=batch_size)
-    steps_per_epoch = compute.IMAGENET_EPOCH_IMAGES / batch_size
-    total_steps = round(recipe.epochs * steps_per_epoch)
-    return (count or train.training_cost)(
-        module,
-        train.make_optimizer(recipe, total_steps, steps_per_epoch),
-        image_size=image_size,
-        batch_size=batch_size,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
-
-
 def breakdown(name: str) -> str:
     """Where the operations of a training step of `name` are, as text."""
-    import models
-    from jaxeff import train
-
-    module = models.create(name, _NUM_CLASSES.value)
-    cost = _training_cost(
-        name, module, _IMAGE_SIZE.value, _BATCH_SIZE.value, train.training_step_cost
+    cost = counting.training_cost(
+        name,
+        image_size=_IMAGE_SIZE.value,
+        batch_size=_BATCH_SIZE.value,
+        num_classes=_NUM_CLASSES.value,
+        by_layer=True,
     )
     title = f"{name} at {_IMAGE_SIZE.value} px: one training step of {_BATCH_SIZE.value} images"
     return f"{title}\n\n{cost}"

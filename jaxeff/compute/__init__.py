@@ -1,5 +1,10 @@
 from jaxeff.compute.cost import StepCost, step_cost
-from jaxeff.compute.hardware import measure_matmul_peak, peak_flops_per_second
+from jaxeff.compute.hardware import (
+    arithmetic_peak,
+    find_device,
+    measure_matmul_peak,
+    peak_flops_per_second,
+)
 from jaxeff.compute.macs import count_activations, count_macs
 from jaxeff.compute.units import (
     IMAGENET_EPOCH_IMAGES,
@@ -13,8 +18,10 @@ __all__ = [
     "IMAGENET_EPOCH_IMAGES",
     "TERAFLOP_S_DAY",
     "StepCost",
+    "arithmetic_peak",
     "count_activations",
     "count_macs",
+    "find_device",
     "measure_matmul_peak",
     "paper_flops",
     "peak_flops_per_second",

@@ -6,6 +6,7 @@ NVIDIA GPUs since A100 unless `jax_default_matmul_precision` says otherwise. TPU
 bfloat16; by default JAX does so for float32 arrays too, and their makers publish no float32 peak.
 """
 
+import difflib
 import functools
 import re
 import time
@@ -89,6 +90,60 @@ PEAKS: dict[str, tuple[dict[str, float], str]] = {
         "NVIDIA GB200 NVL72 data sheet: a 72nd, half of the figures with sparsity",
     ),
 }
+
+# JAX devices a chip, where it is not one: what is booked and paid for is the chip.
+DEVICES_PER_CHIP = {"TPU v2": 2, "TPU v3": 2, "TPU7x": 2}
+
+# What people call a device that has several forms, or another name in `PEAKS`.
+_NICKNAMES = {
+    "p100": "P100-SXM2",
+    "v100": "V100-SXM2",
+    "h100": "NVIDIA H100 80GB HBM3",
+    "v7": "TPU7x",
+    "v7x": "TPU7x",
+    "7x": "TPU7x",
+}
+
+# The precisions in which JAX by default multiplies arrays of a dtype, the first that a device has.
+_MULTIPLIED_IN = {
+    "float32": ("tfloat32", "float32", "bfloat16"),
+}
+
+
+def find_device(name: str) -> str:
+    """The key of `PEAKS` that people mean by `name`, for instance `v5e`, `a100` or `TPU v4`.
+
+    Raises:
+      UsageError: it means none of them.
+    """
+    keys = {key.lower(): key for key in PEAKS}
+    keys |= {re.sub(r"^(nvidia|tpu|tesla) ", "", key): full for key, full in keys.items()}
+    keys |= _NICKNAMES
+    asked = " ".join(name.lower().split())
+    asked = re.sub(r"^tpu(?=v\d)", "tpu ", asked)
+    if asked in keys:
+        return keys[asked]
+    stripped = re.sub(r"^(nvidia|tpu|tesla)[ -]?", "", asked)
+    if stripped in keys:
+        return keys[stripped]
+    near = difflib.get_close_matches(stripped, keys, n=3) or ["v5e", "v6e", "a100", "h100"]
+    raise UsageError(f"no peak is known of a device {name!r}: did you mean {', '.join(near)}?")
+
+
+def arithmetic_peak(device_kind: str, dtype: DTypeLike | str) -> tuple[float, str] | None:
+    """The peak of one JAX device in the precision in which JAX multiplies arrays of `dtype`.
+
+    That is TF32 for float32 arrays on an A100, bfloat16 for float32 arrays on a TPU: unlike
+    `peak_flops_per_second`, which asks for one precision by name.
+
+    Returns:
+      Floating-point operations a second and the precision's name; None where no peak is known.
+    """
+    for precision in _MULTIPLIED_IN.get(_precision(dtype), (dtype,)):
+        peak = peak_flops_per_second(device_kind, precision)
+        if peak is not None:
+            return peak, precision
+    return None
 
 
 def peak_flops_per_second(device_kind: str, dtype: DTypeLike | str) -> float | None:

@@ -28,8 +28,6 @@ from jaxeff.train.target import Target
 # How far the host runs ahead of the devices: enough to hide its own work, little enough that the
 # batches in between do not fill the memory.
 STEPS_IN_FLIGHT = 8
-# The precisions in which JAX multiplies arrays of a dtype, the first that a device has.
-MULTIPLIED_IN = {"float32": ("tfloat32", "float32", "bfloat16"), "bfloat16": ("bfloat16",)}
 # What `profile` traces, in steps of this session: after warm-up, and short enough to look at.
 PROFILED_STEPS = range(10, 20)
 
@@ -466,11 +464,7 @@ def _new_record(run, cost):
         "evaluation_crop_fraction": run.dataset.evaluation_crop_fraction,
     }
     device = jax.devices()[0]
-    peaks = (
-        compute.peak_flops_per_second(device.device_kind, precision)
-        for precision in MULTIPLIED_IN[run.dtype]
-    )
-    peak = next((peak for peak in peaks if peak is not None), None)
+    peak = compute.arithmetic_peak(device.device_kind, run.dtype)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = {
         "schema_version": records.SCHEMA_VERSION,
@@ -504,7 +498,7 @@ def _new_record(run, cost):
             "device_kind": device.device_kind,
             "device_count": jax.device_count(),
             "process_count": jax.process_count(),
-            "peak_flops_per_second": None if peak is None else peak * jax.device_count(),
+            "peak_flops_per_second": None if peak is None else peak[0] * jax.device_count(),
         },
         "timing": {
             "compile_seconds": 0.0,

@@ -67,14 +67,14 @@ def _utilization(ours, work):
     """XLA's FLOPs a second over the device's peak; None where the peak is not known."""
     if ours["platform"] == "cpu":
         return None
-    peak = compute.peak_flops_per_second(ours["device_kind"], work.dtype)
+    peak = compute.arithmetic_peak(ours["device_kind"], work.dtype)
     if peak is None:
         return None
-    return ours["flops_per_step"] * ours["images_per_second"] / work.batch_size / peak
+    return ours["flops_per_step"] * ours["images_per_second"] / work.batch_size / peak[0]
 
 
 def geometric_means(results: list[dict]) -> dict[str, float]:
-    """Of the ratios to each contender, over the models that it could train."""
+    """Of the ratios to each contender, over the models."""
     logs = {}
     for result in results:
         for name, facts in result["contenders"].items():

@@ -1,7 +1,12 @@
 import jax.numpy as jnp
 import pytest
 
-from jaxeff.compute import measure_matmul_peak, peak_flops_per_second
+from jaxeff.compute import (
+    arithmetic_peak,
+    find_device,
+    measure_matmul_peak,
+    peak_flops_per_second,
+)
 from jaxeff.compute.hardware import PEAKS
 from jaxeff.errors import UsageError
 
@@ -88,3 +93,33 @@ def test_a_peak_that_cannot_be_measured_is_one_clear_error():
         measure_matmul_peak("float32", 0)
     with pytest.raises(UsageError, match="float99"):
         measure_matmul_peak("float99", 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("v5e", "TPU v5e"),
+        ("tpu v4", "TPU v4"),
+        ("TPUv6e", "TPU v6e"),
+        ("v7x", "TPU7x"),
+        ("H100", "NVIDIA H100 80GB HBM3"),
+        ("a100", "NVIDIA A100"),
+        ("nvidia-l4", "NVIDIA L4"),
+        ("TPU v5 lite", "TPU v5 lite"),
+    ],
+)
+def test_devices_are_found_by_what_people_call_them(name, key):
+    assert find_device(name) == key
+
+
+def test_an_unknown_device_is_answered_with_near_ones():
+    with pytest.raises(UsageError, match="did you mean"):
+        find_device("h1000")
+
+
+def test_jax_multiplies_float32_in_the_devices_faster_precision():
+    assert arithmetic_peak("NVIDIA A100-SXM4-40GB", "float32") == (156e12, "tfloat32")
+    assert arithmetic_peak("TPU v4", "float32") == (275e12, "bfloat16")
+    assert arithmetic_peak("Tesla T4", "float32") == (8.1e12, "float32")
+    assert arithmetic_peak("Tesla T4", "bfloat16") is None
+    assert arithmetic_peak("cpu", "float32") is None

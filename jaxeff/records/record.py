@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 import jsonschema
+import jsonschema_rs
 
 import jaxeff
 from jaxeff import compute
@@ -71,12 +72,13 @@ def validate(record: object, source: str = "record") -> None:
     Raises:
       UsageError: names the first field that is wrong, and how.
     """
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(record))
-    if error is not None:
-        raise UsageError(f"{source}: not a valid record at {error.json_path}: {_one_line(error)}")
     where = _first_not_finite(record)
     if where is not None:
         raise UsageError(f"{source}: not a valid record at {where}: the number is not finite")
+    # A hundred times faster than the other, which explains what is wrong.
+    if not _fast_validator().is_valid(record):
+        error = jsonschema.exceptions.best_match(_validator().iter_errors(record))
+        raise UsageError(f"{source}: not a valid record at {error.json_path}: {_one_line(error)}")
     for problem in _contradictions(record):
         raise UsageError(f"{source}: the record contradicts itself: {problem}")
 
@@ -115,8 +117,17 @@ def _git_state(folder):
 
 @functools.cache
 def _validator():
-    schema = pathlib.Path(__file__).with_name("record.schema.json").read_text(encoding="utf-8")
-    return jsonschema.Draft202012Validator(json.loads(schema))
+    return jsonschema.Draft202012Validator(_schema())
+
+
+@functools.cache
+def _fast_validator():
+    return jsonschema_rs.Draft202012Validator(_schema())
+
+
+def _schema():
+    path = pathlib.Path(__file__).with_name("record.schema.json")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _contradictions(record):

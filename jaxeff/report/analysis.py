@@ -1,0 +1,382 @@
+"""From published numbers and records to everything that a report shows, as plain data."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+
+from jaxeff.compute import TERAFLOP_S_DAY
+from jaxeff.report import audit, levels, published, tables, trends
+from jaxeff.report.effective_compute import EffectiveCompute, inference_gains
+from jaxeff.report.model_costs import model_costs
+from jaxeff.report.tables import Table
+from jaxeff.report.trends import Point
+
+# Together with the charting library, what a page of 6 MB can hold.
+MOST_CURVE_POINTS = 25_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """Everything that a report shows.
+
+    Attributes:
+      conventions: AlexNet-level points by key of `tables.CONVENTIONS`.
+      imported: others' rows, with their metrics.
+      tables: in the order in which the page shows them.
+      audit: of the printed numbers.
+      effective: inputs of the effective compute.
+      records: the valid ones.
+      refused: one line for each record that was not.
+    """
+
+    conventions: Mapping[str, list[Point]]
+    imported: Sequence[tuple[str, Point]]
+    tables: Sequence[Table]
+    audit: Sequence[audit.Entry]
+    effective: EffectiveCompute
+    records: Sequence[Mapping]
+    refused: Sequence[str]
+
+    def factors(self) -> dict[str, float]:
+        """From the frontier's first to its last model, by label of the convention."""
+        found = {}
+        for key, points in self.conventions.items():
+            best = trends.frontier(points)
+            found[tables.CONVENTIONS[key]] = best[0].compute / best[-1].compute
+        return found
+
+
+def analyse(
+    records: Sequence[Mapping],
+    refused: Sequence[str] = (),
+    imported: Sequence[tuple[str, Point]] = (),
+    effective: EffectiveCompute | None = None,
+) -> Analysis:
+    """Recomputes everything.
+
+    Args:
+      records: valid run records.
+      refused: what to say of those that were not.
+      imported: rows of `exchange.read`.
+      effective: inputs of the effective compute; the paper's by default.
+    """
+    costs = model_costs()
+    conventions = {key: tables.alexnet_points(key, costs) for key in tables.CONVENTIONS}
+    shown = [
+        tables.table1(),
+        tables.table2(),
+        tables.table3(costs),
+        tables.accuracy_table("top5", records),
+        tables.accuracy_table("top1", records),
+        _trends_table(conventions),
+        _leave_one_out_table(conventions),
+        _next_table(conventions),
+        _confounder_table(conventions),
+        _inference_table(costs),
+    ]
+    if records:
+        shown += [
+            tables.measured(records),
+            tables.breakdown_measured(records),
+            *_level_tables(records),
+        ]
+    return Analysis(
+        conventions,
+        imported,
+        [table for table in shown if table.rows],
+        audit.audit(costs),
+        effective or EffectiveCompute(),
+        records,
+        refused,
+    )
+
+
+def _trends_table(conventions):
+    rows = []
+    for key, points in conventions.items():
+        best = trends.frontier(points)
+        factor = best[0].compute / best[-1].compute
+        moore = trends.moore_factor(best[0].published, best[-1].published)
+        for doubling in trends.doublings(points):
+            rows.append(
+                (
+                    tables.CONVENTIONS[key],
+                    doubling.method,
+                    doubling.months,
+                    doubling.low,
+                    doubling.high,
+                    doubling.points,
+                    factor,
+                    moore,
+                )
+            )
+    columns = (
+        "convention",
+        "method",
+        "months of doubling",
+        "95 % from",
+        "to",
+        "models",
+        "factor first to last",
+        "Moore's law over the same dates",
+    )
+    how = (
+        "Least squares of log2(compute) on the date of publication. Intervals: pairs bootstrap "
+        f"({trends.BOOTSTRAP_DRAWS:,} draws, seed {trends.BOOTSTRAP_SEED}); end to end, only what "
+        "whole epochs leave open, which can lie on one side. Moore's law doubles in 24 months."
+    )
+    return Table("trends", "How fast: doubling times", columns, tuple(rows), how)
+
+
+def _leave_one_out_table(conventions):
+    rows = [
+        (tables.CONVENTIONS[key], model, months)
+        for key, points in conventions.items()
+        for model, months in trends.leave_one_out(points)
+    ]
+    columns = ("convention", "without", "months of doubling")
+    how = "The frontier is found anew without each of its models, and fitted."
+    return Table("leave_one_out", "How much one model matters", columns, tuple(rows), how)
+
+
+def _next_table(conventions):
+    rows = []
+    for key, points in conventions.items():
+        following = trends.next_doubling(points)
+        rows.append(
+            (
+                tables.CONVENTIONS[key],
+                following.expected.isoformat(),
+                following.compute,
+                following.epochs_at_same_macs,
+                following.macs_at_same_epochs,
+            )
+        )
+    columns = (
+        "convention",
+        "expected at the fitted rate",
+        "compute, operations",
+        "that is: epochs at the last model's MACs",
+        "or: MACs at the last model's epochs",
+    )
+    how = "Half of the last frontier model's compute; the date at the frontier's fitted rate."
+    return Table("next_doubling", "What the next doubling would need", columns, tuple(rows), how)
+
+
+def _confounder_table(conventions):
+    rows = []
+    for key, points in conventions.items():
+        best = trends.frontier(points)
+        first, last = best[0], best[-1]
+        factor = first.compute / last.compute
+        rows.append((tables.CONVENTIONS[key], factor, factor * 62 / first.epochs))
+    columns = ("convention", "from epoch 90 (79.1 %)", "from epoch 62 (78.8 %)")
+    how = "AlexNet gained its last 0.3 % top-5 in 28 epochs; the factor counts them, or does not."
+    return Table("confounder", "The 62-epoch confounder", columns, tuple(rows), how)
+
+
+def _inference_table(costs):
+    rows = [
+        (
+            gain.level,
+            gain.original,
+            gain.improved,
+            gain.factor,
+            gain.printed.value,
+            gain.factor - gain.printed.value,
+            gain.months,
+            gain.doubling_months,
+        )
+        for gain in inference_gains(costs)
+    ]
+    columns = (
+        "level",
+        "original",
+        "improved",
+        "less forward compute, ours",
+        "printed",
+        "difference",
+        "months between",
+        "months of doubling",
+    )
+    how = "Exact forward multiply-accumulates at 224 px; the level of the improved one is printed."
+    return Table("inference", "Inference: less compute to use a network", columns, tuple(rows), how)
+
+
+def curves_by_group(records: Sequence[Mapping]) -> dict[tuple, dict[str, Mapping]]:
+    """Records with a curve, by group and by a name that tells them apart."""
+    groups: dict[tuple, dict[str, Mapping]] = {}
+    for record in records:
+        if not record["curve"]:
+            continue
+        within = groups.setdefault(tables.group_key(record), {})
+        name = f"{record['model']['name']}, {record['recipe']['name']}, seed {record['seed']}"
+        number, unique = 2, name
+        while unique in within:
+            unique, number = f"{name} ({number})", number + 1
+        within[unique] = record
+    return groups
+
+
+# Comparing every pair of curves grows with the square of their number.
+MOST_COMPARED = 60
+
+
+def _level_tables(records):
+    sensitivity, dominated = [], []
+    for key, within in curves_by_group(records).items():
+        metric = key[3]
+        curves = {
+            name: levels.curve(record, metric)
+            for name, record in list(within.items())[:MOST_COMPARED]
+        }
+        by_model = {}
+        for name, record in within.items():
+            if name in curves:
+                by_model.setdefault(record["model"]["name"], name)
+        first = by_model.get("alexnet") or max(
+            curves, key=lambda name: within[name]["compute"]["flops_per_image"]
+        )
+        marks = levels.grid(list(curves.values()))
+        for name, curve in curves.items():
+            if name == first:
+                continue
+            for level in levels.sensitivity(curves[first], curve, marks):
+                if level.factor is not None:
+                    sensitivity.append(
+                        (
+                            tables.group_label(key),
+                            first,
+                            name,
+                            100 * level.level,
+                            level.factor,
+                            level.interpolated_factor,
+                        )
+                    )
+        for name, beaten in levels.dominance(curves).items():
+            if beaten:
+                dominated.append((tables.group_label(key), name, len(beaten), "; ".join(beaten)))
+    yield Table(
+        "levels",
+        "The factor at every level",
+        ("data", "from", "to", "level, %", "factor", "factor, interpolated"),
+        tuple(sensitivity),
+        "XLA FLOPs to the first evaluation at or above the level; interpolated: on the straight "
+        f"line between evaluations. At most {MOST_COMPARED} curves a group are compared.",
+    )
+    yield Table(
+        "dominance",
+        "Which run dominates which",
+        ("data", "run", "dominates", "these"),
+        tuple(dominated),
+        "A run dominates another where it reached every accuracy that the other reached, each for "
+        "at most its compute.",
+    )
+
+
+def page_data(analysis: Analysis) -> dict:
+    """What the page's charts need, as JSON-able data in base units."""
+    return {
+        "conventions": {
+            key: _convention(tables.CONVENTIONS[key], points)
+            for key, points in analysis.conventions.items()
+        },
+        "published": [
+            {
+                "level": row.metric,
+                "model": row.publication,
+                "date": row.published.isoformat(),
+                "compute": row.teraflop_s_days.value * TERAFLOP_S_DAY,
+                "source": published.REPOSITORY,
+            }
+            for row in published.sota()
+        ],
+        "imported": [{"level": metric, **_point(point)} for metric, point in analysis.imported],
+        "groups": _groups(analysis.records),
+        "effective": dataclasses.asdict(analysis.effective),
+        "teraflop_s_day": TERAFLOP_S_DAY,
+        "moore_months": trends.MOORE_MONTHS,
+    }
+
+
+def _convention(label, points):
+    best = trends.frontier(points)
+    fit = trends.doublings(points)[0]
+    return {
+        "label": label,
+        "points": [{**_point(point), "frontier": point in best} for point in points],
+        "months": fit.months,
+        "low": fit.low,
+        "high": fit.high,
+        "factor": best[0].compute / best[-1].compute,
+    }
+
+
+def _point(point):
+    return {
+        "model": point.model,
+        "date": point.published.isoformat(),
+        "compute": point.compute,
+        "epochs": point.epochs,
+        "macs": point.macs,
+        "source": point.source,
+    }
+
+
+def publication_dates() -> dict[str, datetime.date]:
+    """Of the sixteen, by the name in `models`."""
+    return {row.our_name: row.published for row in published.alexnet_level()}
+
+
+def _groups(records):
+    dates = publication_dates()
+    groups = curves_by_group(records)
+    number = sum(len(within) for within in groups.values())
+    each = max(2, MOST_CURVE_POINTS // number) if number else 0
+    return [
+        {
+            "label": tables.group_label(key),
+            "metric": key[3],
+            "level": key[4],
+            "runs": [
+                {
+                    "name": name,
+                    "model": record["model"]["name"],
+                    "date": date.isoformat()
+                    if (date := dates.get(record["model"]["name"]))
+                    else None,
+                    "epoch": record["target"]["epoch"],
+                    "macs": record["compute"]["macs_forward_per_image"],
+                    "xla": record["compute"]["train_flops"]
+                    if record["target"]["reached"]
+                    else None,
+                    "paper": record["compute"]["paper_flops"]
+                    if record["target"]["reached"]
+                    else None,
+                    "curve": _thinned(record, each),
+                }
+                for name, record in within.items()
+            ],
+        }
+        for key, within in groups.items()
+    ]
+
+
+def _thinned(record, most):
+    points = record["curve"]
+    if len(points) > most:
+        chosen = {round(i * (len(points) - 1) / (most - 1)) for i in range(most)}
+        step = record["target"]["step"]
+        chosen |= {i for i, point in enumerate(points) if point["step"] == step}
+        points = [points[i] for i in sorted(chosen)]
+    macs = record["compute"]["macs_forward_per_image"]
+    return [
+        [
+            float(f"{point['train_flops']:.6g}"),
+            float(f"{3 * macs * point['images']:.6g}"),
+            round(point["top1"], 5),
+            round(point["top5"], 5),
+            round(point["epoch"], 3),
+        ]
+        for point in points
+    ]

@@ -1,0 +1,197 @@
+"""Rows in the columns of openai/ai-and-efficiency's `efficiency_sota.csv`, out and in."""
+
+import csv
+import datetime
+import io
+import math
+import os
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+
+from jaxeff.compute import TERAFLOP_S_DAY
+from jaxeff.errors import UsageError
+from jaxeff.report import published
+from jaxeff.report.tables import group_key, group_label
+from jaxeff.report.trends import Point
+
+COLUMNS = (
+    "Metric",
+    "Publication Date",
+    "Publication",
+    "Publication link",
+    "Compute (teraflops-s/days)",
+    "Reduction Factor",
+    "Analysis",
+    "Analysis link",
+)
+_IMAGENET_LEVELS = {("top5", 0.791): "AlexNet", ("top5", 0.929): "ResNet-50"}
+
+
+def metric_name(record: Mapping) -> str:
+    """`AlexNet` or `ResNet-50` for their levels on ImageNet, else data and level in words."""
+    target = record["target"]
+    level = _IMAGENET_LEVELS.get((target["metric"], target["value"]))
+    if record["dataset"]["name"] == "imagenet2012" and level:
+        return level
+    return group_label(group_key(record))
+
+
+def export(records: Sequence[Mapping]) -> tuple[str, str]:
+    """CSV of the published rows and of what our records add, and the analysis behind the latter.
+
+    Records that reached their target are averaged over seeds, in the paper's convention (3 x
+    forward multiply-accumulates x images), so that they compare with the published rows.
+
+    Returns:
+      The CSV file's text, and the analysis as Markdown.
+    """
+    rows = [_published_row(row) for row in published.sota()]
+    base = {}
+    for row in published.sota():
+        base.setdefault(row.metric, row.teraflop_s_days.value)
+    groups: dict[tuple[str, str], list[Mapping]] = {}
+    for record in records:
+        if record["target"]["reached"]:
+            groups.setdefault((metric_name(record), record["model"]["name"]), []).append(record)
+    means = {
+        key: statistics.fmean(run["compute"]["paper_teraflop_s_days"] for run in runs)
+        for key, runs in groups.items()
+    }
+    for (metric, model), days in sorted(means.items(), key=lambda item: (item[0][0], -item[1])):
+        base.setdefault(metric, means.get((metric, "alexnet"), days))
+        rows.append(_measured_row(metric, groups[metric, model], days, base[metric] / days))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([[_inert(cell) for cell in row] for row in rows])
+    return text.getvalue(), _analysis(groups, means)
+
+
+def _inert(cell):
+    """Spreadsheets run a cell that starts so; records' names are not ours."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
+
+
+def _published_row(row):
+    link = f"https://arxiv.org/abs/{row.arxiv}" if row.arxiv else ""
+    return (
+        row.metric,
+        row.date_as_printed,
+        row.publication,
+        link,
+        row.teraflop_s_days.text,
+        row.factor.text,
+        "AI and Efficiency",
+        "https://arxiv.org/abs/2005.04305",
+    )
+
+
+def _measured_row(metric, runs, days, factor):
+    model = runs[0]["model"]["name"]
+    known = {row.our_name: row for row in published.alexnet_level()}.get(model)
+    date = known.published if known else datetime.date.fromisoformat(runs[0]["created"][:10])
+    link = f"https://arxiv.org/abs/{known.arxiv}" if known and known.arxiv else ""
+    analysis = f"jaxeff {runs[0]['software']['jaxeff']}, {len(runs)} run(s)"
+    return (
+        metric,
+        f"{date.month}/{date.day}/{date.year}",
+        model,
+        link,
+        f"{days:.4g}",
+        f"{factor:.3g}",
+        analysis,
+        "",
+    )
+
+
+def _analysis(groups, means):
+    lines = ["# Analysis", ""]
+    if not groups:
+        lines.append("No record that reached its target was given: all rows are published ones.")
+    for (metric, model), runs in groups.items():
+        first = runs[0]
+        lines += [
+            f"## {model}, {metric}",
+            "",
+            f"- Level: {100 * first['target']['value']:g} % {first['target']['metric']} on "
+            f"{first['dataset']['name']} ({first['dataset']['validation_examples']:,} validation "
+            "images, each counted once).",
+            f"- Forward multiply-accumulates of an image at {first['model']['image_size']} px: "
+            f"{first['compute']['macs_forward_per_image']:,}, counted from the program.",
+            "- Compute = 3 x those x images trained on, up to the evaluation that first met the "
+            "level; / 8.64e16 in teraflop/s-days. Evaluation is not charged.",
+        ]
+        for run in runs:
+            images = run["compute"]["paper_flops"] / 3 / run["compute"]["macs_forward_per_image"]
+            lines.append(
+                f"- Run `{run['run_id']}` (seed {run['seed']}, recipe {run['recipe']['name']}): "
+                f"epoch {run['target']['epoch']:g}, {images:,.0f} images, "
+                f"{run['compute']['paper_flops']:.4g} operations = "
+                f"{run['compute']['paper_teraflop_s_days']:.4g} teraflop/s-days; XLA counts "
+                f"{run['compute']['train_flops']:.4g} FLOPs."
+            )
+        lines += [f"- Mean: {means[metric, model]:.4g} teraflop/s-days.", ""]
+    return "\n".join(lines) + "\n"
+
+
+def read(path: str | os.PathLike) -> list[tuple[str, Point]]:
+    """Others' rows, each with its metric; compute in operations, the paper's convention.
+
+    Raises:
+      UsageError: the file cannot be read, a column is missing, a date or number is not one, or a
+        reduction factor does not follow from the first row of its metric (within 10 %).
+    """
+    path = pathlib.Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--import={path}: cannot be read ({error})") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [column for column in COLUMNS[:6] if column not in (reader.fieldnames or ())]
+    if missing:
+        raise UsageError(f"--import={path}: the column {missing[0]!r} is missing")
+    rows, first = [], {}
+    for number, row in enumerate(reader, start=2):
+        where = f"--import={path}, line {number}"
+        metric, days = row["Metric"], _positive(row, COLUMNS[4], where)
+        factor = _positive(row, COLUMNS[5], where)
+        try:
+            date = datetime.datetime.strptime(row["Publication Date"] or "", "%m/%d/%Y").date()
+        except ValueError as error:
+            raise UsageError(
+                f"{where}: the date {row['Publication Date']!r} is not month/day/year"
+            ) from error
+        if not metric or not row["Publication"]:
+            raise UsageError(f"{where}: Metric and Publication must not be empty")
+        first.setdefault(metric, days)
+        if not math.isclose(first[metric] / days, factor, rel_tol=0.1) and not _known(row):
+            raise UsageError(
+                f"{where}: the reduction factor is {factor:g}, but {first[metric]:g} / {days:g} "
+                f"is {first[metric] / days:.3g}"
+            )
+        source = row["Publication link"] or path.name
+        rows.append((metric, Point(row["Publication"], date, days * TERAFLOP_S_DAY, source=source)))
+    if not rows:
+        raise UsageError(f"--import={path}: no rows")
+    return rows
+
+
+def _positive(row, column, where):
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"{where}: {column} is {row[column]!r}, not a number above 0")
+    return value
+
+
+def _known(row):
+    """The published table's own contradiction, which stands in the audit, is let through."""
+    return any(
+        row["Metric"] == published_row.metric
+        and row[COLUMNS[4]] == published_row.teraflop_s_days.text
+        and row[COLUMNS[5]] == published_row.factor.text
+        for published_row in published.sota()
+    )

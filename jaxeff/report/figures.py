@@ -1,0 +1,295 @@
+"""The paper's Figures 2 to 5 with matplotlib: for print, and for eyes that mix up red and green.
+
+Colours are Okabe and Ito's; whatever colour says, marks or lines say too.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import YearLocator
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from jaxeff.compute import TERAFLOP_S_DAY
+from jaxeff.report import levels, published, trends
+from jaxeff.report.analysis import Analysis, curves_by_group, publication_dates
+from jaxeff.report.tables import group_label
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8a8a8a"
+_CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+_MARKS = "osD^vP*X"
+# More curves than these hide one another.
+MOST_CURVES = 16
+
+
+def render(figure: Figure) -> tuple[bytes, bytes]:
+    """PNG and SVG files of a figure, the same for the same figure."""
+    files = []
+    with matplotlib.rc_context({"svg.hashsalt": "jaxeff", "svg.fonttype": "none"}):
+        for format_, metadata in (("png", None), ("svg", {"Date": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=format_, metadata=metadata)
+            files.append(buffer.getvalue())
+    return tuple(files)
+
+
+def draw(analysis: Analysis) -> dict[str, Figure]:
+    """All figures, by file name."""
+    return {
+        "figure2": schedules(analysis.records),
+        "figure3": frontier(analysis),
+        "figure4": learning_curves(analysis.records),
+        "figure5": effective_compute(analysis.effective),
+    }
+
+
+def _figure(width=8.0, height=5.0):
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plain(text):
+    """Names are shown as they are: a dollar sign starts no formula."""
+    return text.replace("$", r"\$")
+
+
+def schedules(records: Sequence[Mapping]) -> Figure:
+    """Figure 2: a rate that falls smoothly reaches the level earlier than one that falls in steps.
+
+    The rates are formulas; learning curves come from ResNet-50 records with both recipes.
+    """
+    pair = {}
+    for within in curves_by_group(records).values():
+        found = {
+            record["recipe"]["name"]: record
+            for record in within.values()
+            if record["model"]["name"] == "resnet50"
+        }
+        if {"paper", "paper_step"} <= set(found):
+            pair = found
+    figure = _figure(8, 5.5 if pair else 4)
+    axes = figure.subplots(2 if pair else 1, 1, sharex=True, squeeze=False)[:, 0]
+    epochs = [e / 10 for e in range(901)]
+    rates = {
+        "paper": ("smooth: 0.1 x 1000^(-epoch / 90)", [0.1 * 1000 ** (-e / 90) for e in epochs]),
+        "paper_step": ("steps: a tenth every 30 epochs", [0.1 * 0.1 ** (e // 30) for e in epochs]),
+    }
+    for (name, (label, values)), colour, dash in zip(
+        rates.items(), (BLUE, ORANGE), ("-", "--"), strict=True
+    ):
+        axes[-1].plot(epochs, values, dash, color=colour, label=label, linewidth=2)
+        if name in pair:
+            points = pair[name]["curve"]
+            axes[0].plot(
+                [point["epoch"] for point in points],
+                [100 * point["top5"] for point in points],
+                dash,
+                color=colour,
+                label=label.partition(":")[0],
+            )
+    axes[-1].set(yscale="log", xlabel="epoch", ylabel="learning rate")
+    axes[-1].legend(frameon=False)
+    if pair:
+        axes[0].axhline(79.1, color=GREY, linestyle=":")
+        axes[0].set(ylabel="top-5 accuracy, %")
+        axes[0].legend(frameon=False, loc="lower right")
+    else:
+        axes[-1].text(
+            0.02, 0.05,
+            "Learning curves appear with records of ResNet-50 under both recipes:\n"
+            "launch/train.py --model=resnet50 --dataset=imagenet2012 --recipe=paper (paper_step)",
+            transform=axes[-1].transAxes, fontsize=8, color="#555555",
+        )  # fmt: skip
+    figure.suptitle(
+        "The paper's schedule falls smoothly; in steps, most networks cross the level at epoch 31"
+    )
+    return figure
+
+
+def frontier(analysis: Analysis) -> Figure:
+    """Figure 3: compute to AlexNet level by date of publication, the frontier in colour."""
+    points = analysis.conventions["printed"]
+    best = trends.frontier(points)
+    factor = best[0].compute / best[-1].compute
+    fit = trends.doublings(points)[0]
+    figure = _figure()
+    axes = figure.subplots()
+    rest = [point for point in points if point not in best]
+    axes.plot(
+        [p.published for p in rest], [p.compute / TERAFLOP_S_DAY for p in rest],
+        linestyle="none", marker="o", color=GREY, markersize=6, label="other models",
+    )  # fmt: skip
+    axes.plot(
+        [p.published for p in best], [p.compute / TERAFLOP_S_DAY for p in best],
+        marker="D", color=BLUE, markersize=7, linewidth=1.5, label="best of their time",
+    )  # fmt: skip
+    _name_points(axes, rest, "#555555")
+    _name_points(axes, best, BLUE, below=True)
+    measured = _measured_points(analysis)
+    if measured:
+        axes.plot(
+            [p.published for p in measured], [p.compute / TERAFLOP_S_DAY for p in measured],
+            linestyle="none", marker="*", color=ORANGE, markeredgecolor="black", markersize=13,
+            label="measured with jaxeff (ImageNet)",
+        )  # fmt: skip
+    others = [point for metric, point in analysis.imported if metric == "AlexNet"]
+    if others:
+        axes.plot(
+            [p.published for p in others], [p.compute / TERAFLOP_S_DAY for p in others],
+            linestyle="none", marker="s", markerfacecolor="none", color=GREEN, markersize=9,
+            label="imported",
+        )  # fmt: skip
+    axes.set(yscale="log", ylabel="training compute, teraflop/s-days (3 x MACs)")
+    axes.set_xlabel("publication of the architecture")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(YearLocator())
+    axes.margins(x=0.09, y=0.12)
+    axes.grid(True, which="major", alpha=0.25)
+    axes.legend(frameon=False, loc="lower left")
+    years = trends.months_between(best[0].published, best[-1].published) / 12
+    axes.set_title(
+        f"{factor:.0f} times less compute to AlexNet's accuracy in {years:.0f} years:\n"
+        f"it halves every {fit.months:.0f} months (95 %: {fit.low:.0f} to {fit.high:.0f})"
+    )
+    return figure
+
+
+# Names that would lie on one another: where each goes, in points from its mark.
+_OFFSETS = {
+    "Resnet-34": (0, -13),
+    "Resnet-50": (0, 7),
+    "ResNext_50": (8, 4),
+    "Resnet-18": (-34, -12),
+    "DenseNet121": (8, 2),
+    "Squeezenet_v1_1": (-30, -14),
+    "ShuffleNet_v2_1_5x": (-16, 8),
+    "MobileNet_v2": (0, 8),
+    "ShuffleNet_v1_1x": (-62, -12),
+    "ShuffleNet_v2_1x": (-44, -15),
+}
+
+
+def _name_points(axes, points, colour, below=False):
+    for point in points:
+        axes.annotate(
+            point.model.replace("_", " "),
+            (point.published, point.compute / TERAFLOP_S_DAY),
+            xytext=_OFFSETS.get(point.model, (0, -15 if below else 8)),
+            textcoords="offset points",
+            ha="left" if point.model in ("ResNext_50", "DenseNet121") else "center",
+            fontsize=8,
+            color=colour,
+        )
+
+
+def _measured_points(analysis):
+    dates = publication_dates()
+    return [
+        trends.Point(
+            record["model"]["name"],
+            dates[record["model"]["name"]],
+            record["compute"]["paper_flops"],
+        )
+        for record in analysis.records
+        if record["dataset"]["name"] == "imagenet2012"
+        and record["target"]["reached"]
+        and (record["target"]["metric"], record["target"]["value"]) == ("top5", 0.791)
+        and record["model"]["name"] in dates
+    ]
+
+
+def learning_curves(records: Sequence[Mapping]) -> Figure:
+    """Figure 4: accuracy against training compute, a curve a run; crossings without records.
+
+    The group with the most runs is shown (ImageNet's before others), its best `MOST_CURVES`.
+    """
+    figure = _figure(8.5, 5)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.set_xlabel("training compute, teraflop/s-days")
+    axes.grid(True, alpha=0.25)
+    groups = curves_by_group(records)
+    if not groups:
+        rows = published.alexnet_level()
+        computes = [row.printed_compute / TERAFLOP_S_DAY for row in rows]
+        axes.axhline(79.1, color=GREY, linestyle=":")
+        axes.plot(computes, [79.1] * len(rows), linestyle="none", marker="o", color=BLUE)
+        for i, (row, x) in enumerate(sorted(zip(rows, computes, strict=True), key=lambda r: r[1])):
+            axes.annotate(
+                row.model.replace("_", " "), (x, 79.1), xytext=(0, 10 if i % 2 else -10),
+                textcoords="offset points", rotation=60, fontsize=8, ha="left" if i % 2 else
+                "right", va="bottom" if i % 2 else "top", rotation_mode="anchor",
+            )  # fmt: skip
+        axes.set(ylim=(74, 84), ylabel="top-5 accuracy, %")
+        axes.set_title(
+            "Where the sixteen cross 79.1 %: the paper prints crossings, no curves;\n"
+            "curves appear with records (--records)"
+        )
+        return figure
+    key = max(groups, key=lambda key: (key[0] == "imagenet2012", len(groups[key])))
+    within, (metric, level) = groups[key], key[3:]
+    curves = {name: levels.curve(record, metric) for name, record in within.items()}
+
+    def order(name):
+        crossed = levels.crossing(curves[name], level)
+        return (crossed is None, crossed or -max(y for _, y in curves[name]))
+
+    shown = sorted(curves, key=order)[:MOST_CURVES]
+    for i, name in enumerate(shown):
+        axes.plot(
+            [x / TERAFLOP_S_DAY for x, _ in curves[name]],
+            [100 * y for _, y in curves[name]],
+            color=_CYCLE[i % len(_CYCLE)],
+            linestyle=("-", "--")[i // len(_CYCLE) % 2],
+            marker=_MARKS[i % len(_MARKS)],
+            markersize=3.5,
+            linewidth=1.2,
+            label=_plain(name),
+        )
+    axes.axhline(100 * level, color=GREY, linestyle=":")
+    axes.set_ylabel(f"{metric.replace('top', 'top-')} accuracy, %")
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_xlabel("training compute, teraflop/s-days (XLA count)")
+    reached = [name for name in shown if levels.crossing(curves[name], level) is not None]
+    finding = (
+        f"{within[reached[0]]['model']['name']} gets there with the least compute"
+        if reached
+        else "no run got there"
+    )
+    axes.set_title(f"{_plain(group_label(key))}: {_plain(finding)}", fontsize=11)
+    return figure
+
+
+def effective_compute(effective) -> Figure:
+    """Figure 5: what effective compute is made of."""
+    figure = _figure(8, 4)
+    axes = figure.subplots()
+    parts = (
+        ("hardware\n(more operations for the money)", effective.hardware, GREY, ""),
+        ("spending\n(more money, longer training)", effective.spending, ORANGE, "//"),
+        ("algorithms\n(less compute for the result)", effective.algorithms, BLUE, ".."),
+        ("effective compute\n(the product)", effective.total, GREEN, "xx"),
+    )
+    start = 1.0
+    for i, (name, factor, colour, hatch) in enumerate(parts):
+        bottom = 1.0 if i == 3 else start
+        axes.bar(i, bottom * factor - bottom, bottom=bottom, color=colour, hatch=hatch,
+                 edgecolor="white", width=0.6)  # fmt: skip
+        axes.annotate(
+            f"{factor:,.3g} times" if factor < 1000 else f"{factor:,.0f} times",
+            (i, bottom * factor), xytext=(0, 4), textcoords="offset points", ha="center",
+        )  # fmt: skip
+        start *= factor
+        del name
+    axes.set_xticks(range(4), [part[0] for part in parts], fontsize=8)
+    axes.set(yscale="log", ylim=(0.8, effective.total * 8), ylabel="growth, times")
+    axes.set_title(
+        f"The largest trainings of {effective.years:g} years grew {effective.total / 1e6:.3g} "
+        "million times in effect:\n"
+        f"{effective.compute_growth:,.0f} times the operations, each worth "
+        f"{effective.algorithms:g} times as much"
+    )
+    return figure

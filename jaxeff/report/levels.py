@@ -1,0 +1,104 @@
+"""Compute to every accuracy, not to one: what learning curves say about a factor.
+
+A curve is a list of `(compute, accuracy)` with rising compute, as `curve` gives it for a record.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+Curve = Sequence[tuple[float, float]]
+
+# Of the record's curve, by convention.
+CONVENTIONS = ("xla", "paper")
+
+
+def curve(record: Mapping, metric: str, convention: str = "xla") -> list[tuple[float, float]]:
+    """Compute and validation accuracy of a record's evaluations.
+
+    Args:
+      record: a valid run record.
+      metric: `top1` or `top5`.
+      convention: `xla`, or `paper` (3 x forward multiply-accumulates x images).
+    """
+    macs = record["compute"]["macs_forward_per_image"]
+    return [
+        (point["train_flops"] if convention == "xla" else 3 * macs * point["images"], point[metric])
+        for point in record["curve"]
+    ]
+
+
+def crossing(points: Curve, level: float) -> float | None:
+    """Compute up to the first evaluation at or above `level`; None where there is none."""
+    return next((compute for compute, accuracy in points if accuracy >= level), None)
+
+
+def interpolated_crossing(points: Curve, level: float) -> float | None:
+    """Compute at which the straight line between evaluations first meets `level`.
+
+    Where the first evaluation is already above, its compute: before it nothing was measured.
+    """
+    before = None
+    for compute, accuracy in points:
+        if accuracy >= level:
+            if before is None:
+                return compute
+            x, y = before
+            return x + (compute - x) * (level - y) / (accuracy - y)
+        before = compute, accuracy
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """Two models at one accuracy; None where a model never reached it."""
+
+    level: float
+    first: float | None
+    second: float | None
+    factor: float | None
+    interpolated_factor: float | None
+
+
+def sensitivity(first: Curve, second: Curve, levels: Sequence[float]) -> list[Level]:
+    """How much less compute `second` took than `first`, level by level."""
+    rows = []
+    for level in levels:
+        whole = crossing(first, level), crossing(second, level)
+        between = interpolated_crossing(first, level), interpolated_crossing(second, level)
+        rows.append(Level(level, *whole, _ratio(*whole), _ratio(*between)))
+    return rows
+
+
+def dominates(first: Curve, second: Curve) -> bool:
+    """Whether `first` reaches everything that `second` reaches, each for at most its compute."""
+    reached = sorted({accuracy for _, accuracy in second})
+    if not first or not reached:
+        return False
+    return all(
+        (mine := crossing(first, level)) is not None and mine <= crossing(second, level)
+        for level in reached
+    )
+
+
+def dominance(curves: Mapping[str, Curve]) -> dict[str, list[str]]:
+    """For each name, those whose curves it dominates."""
+    return {
+        name: [
+            other
+            for other, beaten in curves.items()
+            if other != name and dominates(points, beaten) and not dominates(beaten, points)
+        ]
+        for name, points in curves.items()
+    }
+
+
+def grid(curves: Sequence[Curve], count: int = 12) -> list[float]:
+    """Round accuracies up to the best that at least one curve reaches, at most `count`."""
+    best = max((accuracy for points in curves for _, accuracy in points), default=0.0)
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1) if best / s <= count or s == 0.1)
+    return [round(step * i, 4) for i in range(1, math.floor(best / step + 1e-9) + 1)]
+
+
+def _ratio(first, second):
+    return None if first is None or second is None else first / second

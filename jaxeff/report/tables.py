@@ -1,0 +1,348 @@
+"""The paper's Tables 1 to 5, recomputed from epochs, multiply-accumulates and images, and ours.
+
+Every number under "ours" is computed here from primary quantities; what was printed stands beside
+it, and never goes into it unless the column says so.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from jaxeff.compute import IMAGENET_EPOCH_IMAGES, TERAFLOP_S_DAY, paper_flops
+from jaxeff.report import published
+from jaxeff.report.effective_compute import domain_gains
+from jaxeff.report.model_costs import ModelCost
+from jaxeff.report.published import Printed
+from jaxeff.report.trends import Point, months_between
+
+Cell = str | float | int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table for people and for a CSV file.
+
+    Attributes:
+      name: of the file, without ending.
+      title: what it shows.
+      columns: heads; units stand in them.
+      rows: of raw values, None where there is none.
+      how: how the numbers were made.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    how: str
+
+
+CONVENTIONS = {
+    "printed": "3 x printed MACs (the paper)",
+    "exact": "3 x exact forward MACs",
+    "xla": "XLA's FLOPs of a training step",
+}
+
+
+def alexnet_points(convention: str, costs: Mapping[str, ModelCost]) -> list[Point]:
+    """The sixteen models at AlexNet level: the paper's epochs, compute in a convention.
+
+    Args:
+      convention: key of `CONVENTIONS`.
+      costs: as `model_costs.model_costs` gives them.
+    """
+    points = []
+    for row in published.alexnet_level():
+        cost, images = costs[row.our_name], row.epochs * IMAGENET_EPOCH_IMAGES
+        macs = row.macs_forward if convention == "printed" else cost.macs_forward_per_image
+        compute = (
+            cost.xla_train_flops_per_image * images
+            if convention == "xla"
+            else paper_flops(macs, images)
+        )
+        source = f"{row.publication}" + (f", arXiv:{row.arxiv}" if row.arxiv else "")
+        points.append(Point(row.model, row.published, compute, row.epochs, macs, source))
+    return points
+
+
+def _beside(ours: float, printed: Printed) -> tuple[Cell, Cell, Cell]:
+    return ours, printed.value, ours - printed.value
+
+
+def table1() -> Table:
+    """The gain over AlexNet, split into epochs and operations an epoch."""
+    models = {row.model: row for row in published.alexnet_level()}
+    first = models["AlexNet"]
+    rows = []
+    for row in published.breakdown():
+        model = models[row.model]
+        epochs = first.epochs / model.epochs
+        each = first.macs_forward / model.macs_forward
+        rows.append(
+            (
+                row.model,
+                *_beside(epochs, row.epochs),
+                *_beside(each, row.flops_per_epoch),
+                *_beside(epochs * each, row.training),
+            )
+        )
+    columns = ("model", *_columns("epochs factor", "FLOPs an epoch factor", "training factor"))
+    how = "AlexNet's epochs, printed MACs and their product over each model's (Table 3)."
+    return Table("table1", "What the gain is made of", columns, tuple(rows), how)
+
+
+def _columns(*quantities):
+    return (f"{q}, {kind}" for q in quantities for kind in ("ours", "printed", "difference"))
+
+
+def domain_dates() -> dict[tuple[str, str], tuple]:
+    """First publications of both sides of a row of Table 2, where the package has them."""
+    dates = {row.publication.split(" (")[0]: row.published for row in published.sota()}
+    dates["ResNet"] = dates["ResNet-50"]
+    return {
+        (row.original, row.improved): (dates[row.original], dates[row.improved])
+        for row in published.domains()
+        if row.original in dates and row.improved in dates
+    }
+
+
+def table2() -> Table:
+    """Gains in other domains, with doubling times between first publications."""
+    gains = {(gain.original, gain.improved): gain.factor[0] for gain in domain_gains()}
+    recomputed = {row.model: 3 * row.macs_forward * row.epochs for row in published.alexnet_level()}
+    gains["AlexNet", "EfficientNet"] = recomputed["AlexNet"] / recomputed["EfficientNet-b0"]
+    resnet = [row.teraflop_s_days.value for row in published.sota() if row.metric == "ResNet-50"]
+    gains["ResNet", "EfficientNet"] = resnet[0] / resnet[1]
+    dates, rows = domain_dates(), []
+    for row in published.domains():
+        key = (row.original, row.improved)
+        factor, span = gains.get(key), dates.get(key)
+        months = None if span is None else months_between(*span)
+        doubling = None if None in (factor, months) else months / math.log2(factor)
+        rows.append(
+            (
+                row.original,
+                row.improved,
+                row.task,
+                factor,
+                row.factor.value,
+                None if factor is None else factor - row.factor.value,
+                None if months is None else months / 12,
+                row.period,
+                doubling,
+                row.doubling_time,
+            )
+        )
+    columns = (
+        "original",
+        "improved",
+        "task",
+        *_columns("factor"),
+        "years, ours",
+        "period, printed",
+        "months of doubling end to end, ours",
+        "doubling time, printed",
+    )
+    how = (
+        "Factors from the operations of Appendix A and of the published table; periods between "
+        "first arXiv versions. Empty: the paper prints no primary numbers, or no date is known."
+    )
+    return Table("table2", "Gains in other domains", columns, tuple(rows), how)
+
+
+def table3(costs: Mapping[str, ModelCost]) -> Table:
+    """Compute to AlexNet level."""
+    exact = {point.model: point for point in alexnet_points("exact", costs)}
+    xla = {point.model: point for point in alexnet_points("xla", costs)}
+    rows = []
+    for row in published.alexnet_level():
+        ours = paper_flops(row.macs_forward, row.epochs * IMAGENET_EPOCH_IMAGES)
+        rows.append(
+            (
+                row.model,
+                row.published.isoformat(),
+                row.epochs,
+                row.gmacs.value,
+                costs[row.our_name].macs_forward_per_image / 1e9,
+                *_beside(ours / 1e15, row.petaflops),
+                ours / TERAFLOP_S_DAY,
+                exact[row.model].compute / 1e15,
+                xla[row.model].compute / 1e15,
+            )
+        )
+    columns = (
+        "model",
+        "published",
+        "epochs, printed",
+        "GMACs, printed",
+        "GMACs, exact",
+        *_columns("compute, 1e15 operations"),
+        "teraflop/s-days, ours",
+        "compute with exact MACs, 1e15",
+        "compute by XLA, 1e15 FLOPs",
+    )
+    how = (
+        "3 x printed MACs x 1.28e6 images x printed epochs; then the same with exact MACs, and "
+        "with XLA's count of a training step (model_costs.csv)."
+    )
+    return Table("table3", "Compute to AlexNet level (79.1 % top-5)", columns, tuple(rows), how)
+
+
+def accuracy_table(metric: str, records: Sequence[Mapping]) -> Table:
+    """Tables 4 and 5: accuracies of the authors' trainings; ours from ImageNet records."""
+    number, _ = published.ACCURACIES[metric]
+    names = {row.model: row.our_name for row in published.alexnet_level()}
+    names["SqueezeNet_v1_1"] = names["Squeezenet_v1_1"]
+    names["ResNet-50"] = names["Resnet-50"]
+    rows = []
+    for row in published.accuracies(metric):
+        best = [
+            100 * max(point[metric] for point in record["curve"])
+            for record in records
+            if record["dataset"]["name"] == "imagenet2012"
+            and record["model"]["name"] == names[row.model]
+            and record["status"] in ("completed", "reached")
+            and record["curve"]
+        ]
+        ours = statistics.fmean(best) if best else None
+        examples = None if row.pytorch_examples is None else row.pytorch_examples.value
+        rows.append(
+            (
+                row.model,
+                ours,
+                row.authors.value,
+                None if ours is None else ours - row.authors.value,
+                examples,
+                row.original_paper.value,
+                row.original_single_crop,
+                None if examples is None else row.authors.value - examples,
+                row.authors.value - row.original_paper.value,
+            )
+        )
+    columns = (
+        "model",
+        "best, ours, %",
+        "authors' training, printed, %",
+        "difference",
+        "PyTorch examples, printed, %",
+        "original paper, printed, %",
+        "original on a single crop",
+        "authors' - examples",
+        "authors' - original",
+    )
+    how = (
+        "Ours: mean over ImageNet records of the best evaluation; empty until there are records. "
+        "The printed accuracies are measurements, which nothing but a training can recompute."
+    )
+    title = f"{metric.replace('top', 'Top-')} accuracy of the trained networks"
+    return Table(f"table{number}", title, columns, tuple(rows), how)
+
+
+def group_key(record: Mapping) -> tuple:
+    """What must agree for two records' compute to be compared: data, size of images, target."""
+    return (
+        record["dataset"]["name"],
+        record["dataset"]["fingerprint"],
+        record["model"]["image_size"],
+        record["target"]["metric"],
+        record["target"]["value"],
+    )
+
+
+def group_label(key: tuple) -> str:
+    """`digits at 64 px, 98 % top-1`."""
+    name, _, size, metric, value = key
+    return f"{name} at {size} px, {100 * value:g} % {metric.replace('top', 'top-')}"
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean, and the ends of Student's 95 % interval of it (None of fewer than two values)."""
+    from scipy import stats
+
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, None, None
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return mean, mean - half, mean + half
+
+
+def measured(records: Sequence[Mapping]) -> Table:
+    """What our own records say, per data and target: mean and interval over seeds."""
+    groups: dict[tuple, dict[tuple, list]] = {}
+    for record in records:
+        within = groups.setdefault(group_key(record), {})
+        within.setdefault((record["model"]["name"], record["recipe"]["name"]), []).append(record)
+    rows = []
+    for key, within in groups.items():
+        found = []
+        for (model, recipe), runs in within.items():
+            met = [run for run in runs if run["target"]["reached"]]
+            xla = mean_interval([run["compute"]["train_flops"] for run in met]) if met else None
+            found.append((model, recipe, runs, met, xla))
+        reached = {model: xla[0] for model, _, _, _, xla in reversed(found) if xla}
+        base = reached.get("alexnet") or (max(reached.values()) if reached else None)
+        against = "alexnet" if "alexnet" in reached else "the most"
+        found.sort(key=lambda entry: -entry[4][0] if entry[4] else math.inf)
+        for model, recipe, runs, met, xla in found:
+            epochs = mean_interval([run["target"]["epoch"] for run in met])[0] if met else None
+            paper = [run["compute"]["paper_flops"] for run in met]
+            rows.append(
+                (
+                    group_label(key),
+                    model,
+                    recipe,
+                    len(runs),
+                    len(met),
+                    epochs,
+                    *(xla or (None, None, None)),
+                    statistics.fmean(paper) if paper else None,
+                    base / xla[0] if xla else None,
+                    against if xla else None,
+                )
+            )
+    columns = (
+        "data and level",
+        "model",
+        "recipe",
+        "runs",
+        "reached",
+        "epochs, mean",
+        "XLA FLOPs, mean",
+        "95 % from",
+        "to",
+        "3 x MACs x images, mean",
+        "less than",
+        "compared with",
+    )
+    how = (
+        "Records with the same data (fingerprint), image size and target; the mean and Student's "
+        "95 % interval are over the runs that reached it, and need two of them."
+    )
+    return Table("measured", "What was measured here", columns, tuple(rows), how)
+
+
+def breakdown_measured(records: Sequence[Mapping]) -> Table:
+    """Table 1 for our own records: epochs x operations an epoch = the factor."""
+    groups: dict[tuple, dict[str, list]] = {}
+    for record in records:
+        if record["target"]["reached"]:
+            within = groups.setdefault(group_key(record), {})
+            within.setdefault(record["model"]["name"], []).append(record)
+    rows = []
+    for key, within in groups.items():
+        if "alexnet" not in within:
+            continue
+
+        def mean(model, section, field, within=within):
+            return statistics.fmean(run[section][field] for run in within[model])
+
+        for model in within:
+            epochs = mean("alexnet", "target", "epoch") / mean(model, "target", "epoch")
+            each = mean("alexnet", "compute", "flops_per_image") / mean(
+                model, "compute", "flops_per_image"
+            )
+            rows.append((group_label(key), model, epochs, each, epochs * each))
+    columns = ("data and level", "model", "epochs factor", "FLOPs an epoch factor", "product")
+    how = "AlexNet's means over each model's, by XLA's count; the product of both."
+    return Table("table1_measured", "Table 1 of our own records", columns, tuple(rows), how)

@@ -1,0 +1,200 @@
+"""How fast the compute to a level falls: frontier, doubling times and their uncertainty.
+
+A doubling time is the time in which the compute to the same result halves (efficiency doubles).
+Source of the method: Hernandez & Brown, arXiv:2005.04305, section 4.1.
+"""
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxeff.errors import UsageError
+
+DAYS_A_MONTH = 365.25 / 12
+MOORE_MONTHS = 24.0
+"""Doubling time of transistors at a price (Moore's law), as the paper takes it."""
+
+BOOTSTRAP_DRAWS = 10_000
+BOOTSTRAP_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """Compute that a model took to a level.
+
+    Attributes:
+      model: name for people.
+      published: of the architecture.
+      compute: operations, in one convention.
+      epochs: after which the level was met, None where it is not known.
+      macs: forward multiply-accumulates of an image, None where not known.
+      source: where the number is from.
+    """
+
+    model: str
+    published: datetime.date
+    compute: float
+    epochs: float | None = None
+    macs: float | None = None
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubling:
+    """A doubling time in months, the ends of its 95 % interval, and what it rests on."""
+
+    method: str
+    months: float
+    low: float | None
+    high: float | None
+    points: int
+    how: str
+
+
+def months_between(start: datetime.date, end: datetime.date) -> float:
+    """Months of 365.25 / 12 days."""
+    return (end - start).days / DAYS_A_MONTH
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """The points that took less compute than every one published before or on the same day."""
+    best, found = math.inf, []
+    for point in sorted(points, key=lambda point: (point.published, point.compute)):
+        if point.compute < best:
+            best = point.compute
+            found.append(point)
+    return found
+
+
+def doubling_months(points: Sequence[Point]) -> float:
+    """Least squares of log2(compute) on the date: months in which compute halves.
+
+    Infinite where compute does not change, negative where it rises.
+
+    Raises:
+      UsageError: fewer than two dates.
+    """
+    months, halvings = _logarithms(points)
+    if len(set(months)) < 2:
+        raise UsageError("a doubling time needs models of at least two dates")
+    slope = np.polyfit(months, halvings, 1)[0]
+    return math.inf if slope == 0 else float(-1 / slope)
+
+
+def end_to_end_months(points: Sequence[Point]) -> float:
+    """From the first to the last point alone."""
+    first, last = points[0], points[-1]
+    halvings = math.log2(first.compute / last.compute)
+    span = months_between(first.published, last.published)
+    return math.inf if halvings == 0 else span / halvings
+
+
+def bootstrap_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[None, None]:
+    """95 % percentile interval of `doubling_months`, points drawn with replacement.
+
+    `BOOTSTRAP_DRAWS` draws from a fixed seed; draws of fewer than three distinct dates are left
+    out, since a line through two is no fit. (None, None) with fewer than four points. Slopes, whose
+    quantiles are meaningful through zero, are ranked, and then turned into times.
+    """
+    if len(points) < 4:
+        return None, None
+    months, halvings = _logarithms(points)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = generator.integers(len(points), size=(BOOTSTRAP_DRAWS, len(points)))
+    x, y = months[drawn], halvings[drawn]
+    distinct = np.array([len(np.unique(row)) for row in x]) >= 3
+    x, y = x[distinct], y[distinct]
+    x = x - x.mean(axis=1, keepdims=True)
+    slopes = (x * y).sum(axis=1) / (x * x).sum(axis=1)
+    steep, flat = np.quantile(slopes, [0.025, 0.975])
+    return float(-1 / steep), float(-1 / flat) if flat < 0 else math.inf
+
+
+def rounding_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[None, None]:
+    """95 % interval of `end_to_end_months` because epochs are whole.
+
+    An evaluation once an epoch says only that the level was met within the last epoch: the true
+    crossing is drawn evenly from it, at both ends.
+    """
+    first, last = points[0], points[-1]
+    if first.epochs is None or last.epochs is None:
+        return None, None
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    less = generator.random((2, BOOTSTRAP_DRAWS))
+    ratio = (
+        (first.compute * (first.epochs - less[0]) / first.epochs)
+        / (last.compute * (last.epochs - less[1]) / last.epochs)
+    )  # fmt: skip
+    span = months_between(first.published, last.published)
+    low, high = np.quantile(span / np.log2(ratio), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def doublings(points: Sequence[Point]) -> list[Doubling]:
+    """Doubling times by three methods; without at least two dates on the frontier, none."""
+    best = frontier(points)
+    if len({point.published for point in best}) < 2:
+        return []
+    fitted = f"least squares of log2(compute) on date; pairs bootstrap, {BOOTSTRAP_DRAWS:,} draws"
+    found = [
+        Doubling(
+            "frontier", doubling_months(best), *bootstrap_interval(best), len(best),
+            f"models that were the best of their time: {fitted}",
+        ),
+        Doubling(
+            "end to end", end_to_end_months(best), *rounding_interval(best), 2,
+            f"{best[0].model} to {best[-1].model}; the interval is that of whole epochs",
+        ),
+    ]  # fmt: skip
+    months = doubling_months(points)
+    if months > 0 and math.isfinite(months):
+        found.append(
+            Doubling("every model", months, *bootstrap_interval(points), len(points), fitted)
+        )
+    return found
+
+
+def leave_one_out(points: Sequence[Point]) -> list[tuple[str, float]]:
+    """The frontier's doubling time without each of its models, the frontier found anew."""
+    without = []
+    for left_out in frontier(points):
+        rest = frontier([point for point in points if point is not left_out])
+        if len({point.published for point in rest}) >= 2:
+            without.append((left_out.model, doubling_months(rest)))
+    return without
+
+
+def moore_factor(start: datetime.date, end: datetime.date, months: float = MOORE_MONTHS) -> float:
+    """What Moore's law gives between two dates."""
+    return 2 ** (months_between(start, end) / months)
+
+
+@dataclasses.dataclass(frozen=True)
+class NextDoubling:
+    """What would halve the frontier's compute once more, at the fitted rate."""
+
+    expected: datetime.date
+    compute: float
+    epochs_at_same_macs: float | None
+    macs_at_same_epochs: float | None
+
+
+def next_doubling(points: Sequence[Point]) -> NextDoubling:
+    """From the last point of the frontier on."""
+    best = frontier(points)
+    last, days = best[-1], doubling_months(best) * DAYS_A_MONTH
+    return NextDoubling(
+        last.published + datetime.timedelta(days=round(days)),
+        last.compute / 2,
+        None if last.epochs is None else last.epochs / 2,
+        None if last.macs is None else last.macs / 2,
+    )
+
+
+def _logarithms(points):
+    start = min(point.published for point in points)
+    months = np.array([months_between(start, point.published) for point in points])
+    return months, np.log2([point.compute for point in points])

@@ -187,7 +187,7 @@ def print_csv(rows: list[dict], headlines: dict[str, float]) -> None:
     import sys
 
     del headlines  # They follow from the columns.
-    writer = csv.DictWriter(sys.stdout, rows[0])
+    writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
 

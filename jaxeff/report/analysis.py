@@ -79,6 +79,7 @@ def analyse(
             tables.measured(records),
             tables.breakdown_measured(records),
             *_level_tables(records),
+            tables.runs(records),
         ]
     return Analysis(
         conventions,
@@ -230,13 +231,13 @@ def _level_tables(records):
             name: levels.curve(record, metric)
             for name, record in list(within.items())[:MOST_COMPARED]
         }
-        by_model = {}
-        for name, record in within.items():
-            if name in curves:
-                by_model.setdefault(record["model"]["name"], name)
-        first = by_model.get("alexnet") or max(
-            curves, key=lambda name: within[name]["compute"]["flops_per_image"]
-        )
+
+        def preferred(name, within=within):
+            record = within[name]
+            reached, model = record["target"]["reached"], record["model"]["name"]
+            return reached, model == "alexnet", record["compute"]["flops_per_image"]
+
+        first = max(curves, key=preferred)
         marks = levels.grid(list(curves.values()))
         for name, curve in curves.items():
             if name == first:

@@ -250,8 +250,8 @@ def _table2():
 
 
 _MACS_REASONS = {
-    "resnet50": "torchvision strides in the 3x3 convolution of a block, the original article (3.8e9 "
-    "operations) in the 1x1, which costs less",
+    "resnet50": "torchvision strides in the 3x3 convolution of a block, the original article "
+    "(3.8e9 operations) in the 1x1, which costs less",
     "vgg11": "THOP also counts biases, ReLUs or pooling in some versions",
 }
 

@@ -4,6 +4,8 @@ Colours are Okabe and Ito's; whatever colour says, marks or lines say too.
 """
 
 import io
+import math
+import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -157,32 +159,39 @@ def frontier(analysis: Analysis) -> Figure:
     return figure
 
 
-# Names that would lie on one another: where each goes, in points from its mark.
+# Names that would lie on one another: where each goes, in points from its mark, and its alignment.
 _OFFSETS = {
-    "Resnet-34": (0, -13),
-    "Resnet-50": (0, 7),
-    "ResNext_50": (8, 4),
-    "Resnet-18": (-34, -12),
-    "DenseNet121": (8, 2),
-    "Squeezenet_v1_1": (-30, -14),
-    "ShuffleNet_v2_1_5x": (-16, 8),
-    "MobileNet_v2": (0, 8),
-    "ShuffleNet_v1_1x": (-62, -12),
-    "ShuffleNet_v2_1x": (-44, -15),
+    "Resnet-34": (8, -3, "left"),
+    "Resnet-50": (0, 7, "center"),
+    "ResNext_50": (8, 4, "left"),
+    "Resnet-18": (-8, -3, "right"),
+    "DenseNet121": (8, 2, "left"),
+    "Squeezenet_v1_1": (-8, -8, "right"),
+    "ShuffleNet_v2_1_5x": (8, -2, "left"),
+    "MobileNet_v1": (8, -2, "left"),
+    "MobileNet_v2": (8, 3, "left"),
+    "ShuffleNet_v1_1x": (-8, -10, "right"),
+    "ShuffleNet_v2_1x": (-4, -15, "center"),
 }
 
 
 def _name_points(axes, points, colour, below=False):
     for point in points:
+        across, up, alignment = _OFFSETS.get(point.model, (0, -15 if below else 8, "center"))
         axes.annotate(
-            point.model.replace("_", " "),
+            readable(point.model),
             (point.published, point.compute / TERAFLOP_S_DAY),
-            xytext=_OFFSETS.get(point.model, (0, -15 if below else 8)),
+            xytext=(across, up),
             textcoords="offset points",
-            ha="left" if point.model in ("ResNext_50", "DenseNet121") else "center",
+            ha=alignment,
             fontsize=8,
             color=colour,
         )
+
+
+def readable(model: str) -> str:
+    """`ShuffleNet_v2_1_5x` as `ShuffleNet v2 1.5x`."""
+    return re.sub(r"(?<=\d)_(?=\d)", ".", model).replace("_", " ")
 
 
 def _measured_points(analysis):
@@ -217,11 +226,16 @@ def learning_curves(records: Sequence[Mapping]) -> Figure:
         computes = [row.printed_compute / TERAFLOP_S_DAY for row in rows]
         axes.axhline(79.1, color=GREY, linestyle=":")
         axes.plot(computes, [79.1] * len(rows), linestyle="none", marker="o", color=BLUE)
+        axes.margins(x=0.08)
+        # Names stand upright; where marks are close, a name moves on and a line leads to it.
+        free = {True: -math.inf, False: -math.inf}
         for i, (row, x) in enumerate(sorted(zip(rows, computes, strict=True), key=lambda r: r[1])):
+            up = bool(i % 2)
+            free[up] = place = max(math.log10(x), free[up] + 0.066)
             axes.annotate(
-                row.model.replace("_", " "), (x, 79.1), xytext=(0, 10 if i % 2 else -10),
-                textcoords="offset points", rotation=60, fontsize=8, ha="left" if i % 2 else
-                "right", va="bottom" if i % 2 else "top", rotation_mode="anchor",
+                readable(row.model), (x, 79.1), xytext=(10**place, 79.75 if up else 78.45),
+                rotation=90, fontsize=8, ha="center", va="bottom" if up else "top",
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
             )  # fmt: skip
         axes.set(ylim=(74, 84), ylabel="top-5 accuracy, %")
         axes.set_title(
@@ -274,7 +288,7 @@ def effective_compute(effective) -> Figure:
         ("effective compute\n(the product)", effective.total, GREEN, "xx"),
     )
     start = 1.0
-    for i, (name, factor, colour, hatch) in enumerate(parts):
+    for i, (_, factor, colour, hatch) in enumerate(parts):
         bottom = 1.0 if i == 3 else start
         axes.bar(i, bottom * factor - bottom, bottom=bottom, color=colour, hatch=hatch,
                  edgecolor="white", width=0.6)  # fmt: skip
@@ -283,7 +297,6 @@ def effective_compute(effective) -> Figure:
             (i, bottom * factor), xytext=(0, 4), textcoords="offset points", ha="center",
         )  # fmt: skip
         start *= factor
-        del name
     axes.set_xticks(range(4), [part[0] for part in parts], fontsize=8)
     axes.set(yscale="log", ylim=(0.8, effective.total * 8), ylabel="growth, times")
     axes.set_title(

@@ -346,3 +346,49 @@ def breakdown_measured(records: Sequence[Mapping]) -> Table:
     columns = ("data and level", "model", "epochs factor", "FLOPs an epoch factor", "product")
     how = "AlexNet's means over each model's, by XLA's count; the product of both."
     return Table("table1_measured", "Table 1 of our own records", columns, tuple(rows), how)
+
+
+def runs(records: Sequence[Mapping]) -> Table:
+    """Every record: what it measured, and by what it can be traced."""
+    rows = []
+    for record in records:
+        software, hardware = record["software"], record["hardware"]
+        commit = software["git_commit"]
+        rows.append(
+            (
+                record["run_id"],
+                record["created"],
+                group_label(group_key(record)),
+                record["model"]["name"],
+                record["recipe"]["name"],
+                record["seed"],
+                record["status"],
+                record["target"]["epoch"],
+                record["compute"]["train_flops"],
+                record["compute"]["paper_flops"],
+                commit and commit[:12] + (" + changes" if software["git_dirty"] else ""),
+                f"{software['jaxeff']} (jax {software['jax']})",
+                f"{hardware['device_count']} x {hardware['device_kind']}",
+                record["command"],
+            )
+        )
+    columns = (
+        "run",
+        "created",
+        "data and level",
+        "model",
+        "recipe",
+        "seed",
+        "status",
+        "epoch of the crossing",
+        "XLA FLOPs",
+        "3 x MACs x images",
+        "commit",
+        "jaxeff",
+        "devices",
+        "command",
+    )
+    how = (
+        "Compute up to the crossing, or up to the end of the run where the target was not reached."
+    )
+    return Table("runs", "Every record", columns, tuple(rows), how)

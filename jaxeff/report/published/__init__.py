@@ -2,7 +2,7 @@
 
 | file | what |
 | --- | --- |
-| `table1_breakdown.csv` | Table 1 of arXiv:2005.04305: the gain split into epochs and FLOPs an epoch |
+| `table1_breakdown.csv` | Table 1 of arXiv:2005.04305: the gain in epochs and in FLOPs an epoch |
 | `table2_domains.csv` | Table 2: gains in other domains |
 | `table3_alexnet_level.csv` | Table 3: training to AlexNet-level accuracy on ImageNet |
 | `table4_top5.csv`, `table5_top1.csv` | Tables 4 and 5: accuracies of the authors' trainings |

@@ -64,13 +64,13 @@ def export(records: Sequence[Mapping]) -> tuple[str, str]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([[_inert(cell) for cell in row] for row in rows])
+    writer.writerows([[inert(cell) for cell in row] for row in rows])
     return text.getvalue(), _analysis(groups, means)
 
 
-def _inert(cell):
-    """Spreadsheets run a cell that starts so; records' names are not ours."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
+def inert(cell: object) -> object:
+    """The cell, quoted where a spreadsheet would run it: records' names are not ours."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
 
 
 def _published_row(row):

@@ -1,0 +1,104 @@
+"""Records in, the report's files out."""
+
+import csv
+import glob
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from jaxeff import records
+from jaxeff.errors import UsageError
+from jaxeff.report import audit, exchange, figures, page
+from jaxeff.report.analysis import Analysis
+from jaxeff.report.tables import Table
+
+LARGEST_RECORD_BYTES = 20_000_000
+"""A record of 50 000 evaluations; what is larger is no record of a run."""
+
+
+def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]]:
+    """Files that match, each once and in order, and the patterns that match none."""
+    found, found_none = {}, []
+    for pattern in patterns:
+        matches = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+        files = [pathlib.Path(match) for match in matches if os.path.isfile(match)]
+        if not files:
+            found_none.append(pattern)
+        found |= {path.resolve(): path for path in files}
+    return list(found.values()), found_none
+
+
+def read_records(paths: Sequence[pathlib.Path], progress=iter) -> tuple[list[dict], list[str]]:
+    """Valid records, and one line for each file that holds none or one that was read before.
+
+    Args:
+      paths: files.
+      progress: wraps the iteration, to show it.
+    """
+    valid, refused, seen = [], [], {}
+    for path in progress(paths):
+        try:
+            size = path.stat().st_size
+            if size > LARGEST_RECORD_BYTES:
+                raise UsageError(
+                    f"{path}: {size / 1e6:,.0f} MB, and a record has at most "
+                    f"{LARGEST_RECORD_BYTES / 1e6:.0f}"
+                )
+            record = records.read(path)
+            key = (record["run_id"], record["created"], record["seed"], len(record["curve"]))
+            if seen.setdefault(key, path) is not path:
+                raise UsageError(f"{path}: the same run as {seen[key]}")
+        except (OSError, UsageError) as error:
+            refused.append(" ".join(str(error).split()))
+        else:
+            valid.append(record)
+    return valid, refused
+
+
+def write(analysis: Analysis, out: str | os.PathLike) -> None:
+    """Writes all files of the report under `out`, each whole or not at all.
+
+    Raises:
+      UsageError: the folder cannot be written.
+    """
+    out = pathlib.Path(out)
+    # What takes long or may fail comes first: nothing is replaced before all is made.
+    files = {"audit.md": audit.markdown(analysis.audit, analysis.factors())}
+    files |= {f"tables/{table.name}.csv": csv_text(table) for table in analysis.tables}
+    for name, figure in figures.draw(analysis).items():
+        files[f"figures/{name}.png"], files[f"figures/{name}.svg"] = figures.render(figure)
+    files["index.html"] = page.render(analysis)
+    for name, content in files.items():
+        _write(out / name, content)
+
+
+def write_exchange(valid: Sequence[Mapping], path: str | os.PathLike) -> pathlib.Path:
+    """Writes `path` in the published columns and the analysis beside it; returns the latter's path.
+
+    Raises:
+      UsageError: the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    rows, analysis = exchange.export(valid)
+    beside = path.with_suffix(".md")
+    _write(path, rows)
+    _write(beside, analysis)
+    return beside
+
+
+def csv_text(table: Table) -> str:
+    """A table as CSV, numbers in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([[exchange.inert(cell) for cell in row] for row in table.rows])
+    return text.getvalue()
+
+
+def _write(path, content):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        records.write_atomically(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error

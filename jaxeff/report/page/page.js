@@ -1,0 +1,437 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  const redraws = [];
+
+  // Theme: the system's until the reader chooses.
+  const isDark = () =>
+    root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+  const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+  const redrawAll = () => redraws.forEach((redraw) => redraw());
+  byId("theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    redrawAll();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+
+  // Numbers for people.
+  const words = (number) => {
+    for (const [size, name] of [[1e12, "trillion"], [1e9, "billion"], [1e6, "million"]]) {
+      if (number >= size) return `${Number((number / size).toPrecision(3))} ${name}`;
+    }
+    return Number(number.toPrecision(3)).toLocaleString("en");
+  };
+  const days = (operations) => Number((operations / data.teraflop_s_day).toPrecision(4));
+
+  // Plotly reads a few tags in text; records' names must stay text.
+  const inert = (text) =>
+    String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+  const narrow = () => innerWidth < 640;
+  function layout(changes) {
+    const axis = {
+      gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true,
+    };
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: colour("ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
+      margin: { l: 10, r: 10, t: 10, b: 10 },
+      hoverlabel: { align: "left", bgcolor: colour("panel"), font: { color: colour("ink") } },
+      legend: { orientation: "h", y: -0.22, yanchor: "top" },
+      dragmode: false,
+      ...changes,
+      xaxis: { ...axis, ...changes.xaxis },
+      yaxis: { ...axis, ...changes.yaxis },
+    };
+  }
+  const draw = (id, traces, changes) =>
+    Plotly.react(byId(id), traces, layout(changes), { displayModeBar: false, responsive: true });
+
+  function download(name, rows) {
+    const cell = (value) => {
+      let text = value === null || value === undefined ? "" : String(value);
+      if (/^[=+@\t\r-]/.test(text) && Number.isNaN(Number(text))) text = `'${text}`;
+      return /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+    };
+    const text = rows.map((row) => row.map(cell).join(",")).join("\n") + "\n";
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = `${name}.csv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  function options(select, entries) {
+    const before = select.value;
+    select.replaceChildren(
+      ...entries.map(([value, text]) => Object.assign(document.createElement("option"), {
+        value, textContent: text,
+      })),
+    );
+    if (entries.some(([value]) => value === before)) select.value = before;
+  }
+
+  // Figure 3.
+  const IMAGENET = "imagenet";
+  const frontierOf = (points) => {
+    let best = Infinity;
+    return [...points]
+      .sort((a, b) => (a.date < b.date ? -1 : a.date > b.date ? 1 : a.compute - b.compute))
+      .filter((point) => point.compute < best && ((best = point.compute), true));
+  };
+  const crossing = (run, metric, level, column) => {
+    const point = run.curve.find((point) => point[metric] >= level - 1e-9);
+    return point && { compute: point[column], epoch: point[4] };
+  };
+
+  function groupLevels(group) {
+    const metric = group.metric === "top1" ? 2 : 3;
+    const best = Math.max(...group.runs.map((run) => Math.max(...run.curve.map((p) => p[metric]))));
+    const round = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99].filter((level) => level <= best);
+    return [...new Set([group.level, ...round])].sort((a, b) => b - a);
+  }
+
+  function frontierChart() {
+    const form = byId("frontier-controls").elements;
+    const ownPoints = () => {
+      const group = data.groups[Number(form.data.value)];
+      const metric = group.metric === "top1" ? 2 : 3;
+      const column = form.convention.value === "xla" ? 0 : 1;
+      return group.runs.flatMap((run) => {
+        const crossed = crossing(run, metric, Number(form.level.value), column);
+        return crossed && run.date
+          ? [{
+              model: run.model, date: run.date, compute: crossed.compute, epochs: crossed.epoch,
+              macs: run.macs, source: `record: ${run.name}`, kind: "record",
+            }]
+          : [];
+      });
+    };
+    const publishedPoints = () => {
+      const level = form.level.value;
+      const imported = data.imported
+        .filter((point) => point.level === level)
+        .map((point) => ({ ...point, kind: "imported" }));
+      if (level === "AlexNet" && form.convention.value !== "table") {
+        const points = data.conventions[form.convention.value].points;
+        return form.convention.value === "printed" ? [...points, ...imported] : points;
+      }
+      return [...data.published.filter((point) => point.level === level), ...imported];
+    };
+    function refill() {
+      if (form.data.value === IMAGENET) {
+        const names = new Set([...data.published, ...data.imported].map((point) => point.level));
+        options(form.level, [...names].map((name) => [
+          name, { AlexNet: "AlexNet's, 79.1 % top-5", "ResNet-50": "ResNet-50's, 92.9 % top-5" }[name] || name,
+        ]));
+        options(form.convention, form.level.value === "AlexNet"
+          ? [...Object.entries(data.conventions).map(([key, value]) => [key, value.label]),
+             ["table", "published table"]]
+          : [["table", "published table"]]);
+      } else {
+        const group = data.groups[Number(form.data.value)];
+        options(form.level, groupLevels(group).map((level) => [
+          String(level), `${Number((100 * level).toPrecision(4))} % ${group.metric.replace("top", "top-")}`,
+        ]));
+        options(form.convention, [["xla", "XLA's FLOPs"], ["paper", "3 × MACs × images"]]);
+      }
+    }
+    function redraw() {
+      const points = form.data.value === IMAGENET ? publishedPoints() : ownPoints();
+      const best = frontierOf(points);
+      const isBest = new Set(best);
+      const rest = points.filter((point) => !isBest.has(point));
+      const hover = (point) =>
+        [
+          `<b>${inert(point.model)}</b>`,
+          `published ${point.date}`,
+          `${days(point.compute)} teraflop/s-days`,
+          point.epochs ? `${Number(point.epochs.toPrecision(4))} epochs` : "",
+          point.macs ? `${words(point.macs)} forward multiply-accumulates` : "",
+          inert(point.source || ""),
+        ].filter(Boolean).join("<br>");
+      const symbols = { record: "star", imported: "square-open" };
+      const trace = (name, shown, shade, symbol, size, lines) => ({
+        name,
+        x: shown.map((point) => point.date),
+        y: shown.map((point) => point.compute / data.teraflop_s_day),
+        text: shown.map((point) => (narrow() && !lines ? "" : inert(point.model.replace(/_/g, " ")))),
+        hovertext: shown.map(hover),
+        hoverinfo: "text",
+        mode: (lines ? "lines+" : "") + "markers" + (lines && !narrow() ? "+text" : ""),
+        textposition: "bottom center",
+        textfont: { size: 11, color: shade },
+        marker: {
+          color: shade, size, symbol: shown.map((point) => symbols[point.kind] || symbol),
+          line: { color: colour("paper"), width: 1 },
+        },
+        line: { color: shade, width: 2 },
+        cliponaxis: false,
+      });
+      draw("frontier-chart", [
+        trace("other models", rest, colour("rest"), "circle", 9, false),
+        trace("best of their time", best, colour("best"), "diamond", 11, true),
+      ], {
+        xaxis: { type: "date", title: { text: "publication of the architecture" } },
+        yaxis: {
+          type: form.logarithmic.checked ? "log" : "linear", title: { text: "teraflop/s-days" },
+          ...(form.logarithmic.checked ? { dtick: 1 } : { rangemode: "tozero" }),
+          exponentformat: "power",
+        },
+      });
+      const finding = byId("frontier-finding");
+      if (best.length > 1) {
+        const first = best[0], last = best[best.length - 1];
+        const years = (new Date(last.date) - new Date(first.date)) / (365.25 * 864e5);
+        const factor = first.compute / last.compute;
+        finding.textContent =
+          `${first.model} to ${last.model}: ${factor.toFixed(1)} times less in ` +
+          `${years.toFixed(1)} years, a doubling every ` +
+          `${((12 * years) / Math.log2(factor)).toFixed(1)} months end to end; Moore's law would ` +
+          `give ${(2 ** ((12 * years) / data.moore_months)).toFixed(1)} times.`;
+      } else {
+        finding.textContent = points.length
+          ? "Nothing published later took less." : "No dated model reached this level.";
+      }
+      byId("frontier-rows").replaceChildren(...points.map((point) => {
+        const row = document.createElement("tr");
+        for (const value of [
+          point.model, point.date, days(point.compute), point.epochs ?? "", point.macs ?? "",
+          isBest.has(point) ? "yes" : "", point.source || "",
+        ]) row.append(Object.assign(document.createElement("td"), { textContent: value }));
+        return row;
+      }));
+      return points.map((point) => [
+        form.data.selectedOptions[0].textContent, form.level.value, form.convention.value,
+        point.model, point.date, point.compute, point.epochs, point.macs, isBest.has(point),
+        point.source,
+      ]);
+    }
+    options(form.data, [
+      [IMAGENET, "ImageNet, published"],
+      ...data.groups.map((group, i) => [String(i), `${group.label} (records)`]),
+    ]);
+    refill();
+    form.data.form.addEventListener("change", () => { refill(); redraw(); });
+    byId("frontier-controls").addEventListener("submit", (event) => event.preventDefault());
+    byId("frontier-download").addEventListener("click", () => download("figure3", [
+      ["data", "level", "convention", "model", "published", "compute, operations", "epochs",
+       "forward multiply-accumulates", "best of its time", "source"],
+      ...redraw(),
+    ]));
+    redraws.push(redraw);
+    redraw();
+  }
+
+  // Figure 4.
+  const CYCLE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8a8a8a"];
+  const MARKS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x"];
+  const DASHES = ["solid", "dash", "dot", "dashdot"];
+  function curvesChart() {
+    if (!data.groups.length) return;
+    const form = byId("curves-controls").elements;
+    function redraw() {
+      const group = data.groups[Number(form.group.value)];
+      const metric = Number(form.metric.value), column = Number(form.convention.value);
+      const traces = group.runs.map((run, i) => ({
+        name: inert(run.name),
+        x: run.curve.map((point) => point[column] / data.teraflop_s_day),
+        y: run.curve.map((point) => 100 * point[metric]),
+        hovertext: run.curve.map((point) =>
+          `<b>${inert(run.name)}</b><br>epoch ${point[4]}<br>${(100 * point[metric]).toFixed(2)} %` +
+          `<br>${days(point[column])} teraflop/s-days`),
+        hoverinfo: "text",
+        mode: run.curve.length > 60 ? "lines" : "lines+markers",
+        marker: { symbol: MARKS[i % 7], size: 6, color: CYCLE[i % 7] },
+        line: { color: CYCLE[i % 7], width: 1.8, dash: DASHES[Math.floor(i / 7) % 4] },
+      }));
+      const own = group.metric === (metric === 2 ? "top1" : "top5");
+      draw("curves-chart", traces, {
+        showlegend: true,
+        xaxis: {
+          type: form.logarithmic.checked ? "log" : "linear", exponentformat: "power",
+          ...(form.logarithmic.checked ? { dtick: 1 } : {}),
+          title: { text: "training compute, teraflop/s-days" },
+        },
+        yaxis: { title: { text: `accuracy, %` }, range: [0, 101] },
+        shapes: own ? [{
+          type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * group.level, y1: 100 * group.level,
+          line: { color: colour("soft"), dash: "dot", width: 1 },
+        }] : [],
+        legend: narrow()
+          ? { orientation: "h", y: -0.2, yanchor: "top", font: { size: 10 } }
+          : { x: 1.02, y: 1, font: { size: 11 } },
+      });
+      const crossed = group.runs
+        .map((run) => ({ run, at: crossing(run, group.metric === "top1" ? 2 : 3, group.level, column) }))
+        .filter(({ at }) => at)
+        .sort((a, b) => a.at.compute - b.at.compute);
+      byId("curves-finding").textContent = crossed.length
+        ? `${crossed.length} of ${group.runs.length} runs reached ` +
+          `${Number((100 * group.level).toPrecision(4))} %; ${crossed[0].run.name} with the least: ` +
+          `${days(crossed[0].at.compute)} teraflop/s-days.`
+        : `None of ${group.runs.length} runs reached the level.`;
+      return group.runs.flatMap((run) => run.curve.map((point) => [group.label, run.name, ...point]));
+    }
+    options(form.group, data.groups.map((group, i) => [String(i), group.label]));
+    form.metric.value = data.groups[0].metric === "top1" ? "2" : "3";
+    byId("curves-controls").addEventListener("change", redraw);
+    byId("curves-download").addEventListener("click", () => download("figure4", [
+      ["data and level", "run", "XLA FLOPs", "3 x MACs x images", "top-1", "top-5", "epoch"],
+      ...redraw(),
+    ]));
+    redraws.push(redraw);
+    redraw();
+  }
+
+  // Figure 2.
+  function scheduleChart() {
+    const epochs = Array.from({ length: 181 }, (_, i) => i / 2);
+    const smooth = epochs.map((epoch) => 0.1 * 1000 ** (-epoch / 90));
+    const steps = epochs.map((epoch) => 0.1 * 0.1 ** Math.min(2, Math.floor(epoch / 30)));
+    function redraw() {
+      const line = (name, y, shade, dash) => ({
+        name, x: epochs, y, mode: "lines", line: { color: shade, dash, width: 2.5, shape: "linear" },
+        hovertemplate: "epoch %{x}: %{y:.2g}<extra></extra>",
+      });
+      draw("schedule-chart", [
+        line("smooth (the paper)", smooth, colour("best"), "solid"),
+        line("steps", steps, colour("warm"), "dash"),
+      ], {
+        xaxis: { title: { text: "epoch" } },
+        yaxis: { type: "log", dtick: 1, title: { text: "learning rate" } },
+        showlegend: true,
+      });
+    }
+    byId("schedule-download").addEventListener("click", () => download("figure2", [
+      ["epoch", "smooth", "steps"], ...epochs.map((epoch, i) => [epoch, smooth[i], steps[i]]),
+    ]));
+    redraws.push(redraw);
+    redraw();
+  }
+
+  // Figure 5.
+  function effectiveChart() {
+    const form = byId("effective-controls").elements;
+    const logarithmic = new Set(["compute_growth", "algorithms"]);
+    const names = ["compute_growth", "algorithms", "years", "hardware_doubling_months"];
+    // What the report was made with stays exact until its slider is moved.
+    let inputs;
+    function reset() {
+      inputs = { ...data.effective };
+      for (const name of names) {
+        const value = logarithmic.has(name) ? Math.log10(inputs[name]) : inputs[name];
+        form[name].min = Math.min(form[name].min, Math.floor(value));
+        form[name].max = Math.max(form[name].max, Math.ceil(value));
+        form[name].value = value;
+      }
+      redraw();
+    }
+    function redraw() {
+      const hardware = 2 ** ((12 * inputs.years) / inputs.hardware_doubling_months);
+      const spending = inputs.compute_growth / hardware;
+      const total = inputs.compute_growth * inputs.algorithms;
+      const texts = {
+        compute_growth: `${words(inputs.compute_growth)} times`,
+        algorithms: `${words(inputs.algorithms)} times`,
+        years: `${inputs.years}`,
+        hardware_doubling_months: `${inputs.hardware_doubling_months} months`,
+      };
+      for (const name of names) {
+        form[`${name}_text`].textContent = texts[name];
+        form[name].setAttribute("aria-valuetext", texts[name]);
+      }
+      byId("effective-result").textContent =
+        `${words(hardware)} (hardware) × ${words(spending)} (spending) × ` +
+        `${words(inputs.algorithms)} (algorithms) = ${words(total)} times`;
+      const parts = [
+        ["hardware", 1, hardware], ["spending", hardware, spending],
+        ["algorithms", inputs.compute_growth, inputs.algorithms], ["effective compute", 1, total],
+      ];
+      // A bar on a logarithmic axis from its start to start x factor: drawn in powers of ten.
+      const log = Math.log10;
+      const highest = Math.ceil(Math.max(1, log(total), log(inputs.compute_growth), log(hardware)));
+      const lowest = Math.floor(Math.min(0, log(total), log(inputs.compute_growth)));
+      const ticks = Array.from({ length: highest - lowest + 2 }, (_, i) => lowest + i);
+      draw("effective-chart", [{
+        type: "bar",
+        x: parts.map(([name]) => name),
+        base: parts.map(([, start]) => log(start)),
+        y: parts.map(([, , factor]) => log(factor)),
+        text: parts.map(([, , factor]) => `${words(factor)} ×`),
+        textposition: "outside",
+        cliponaxis: false,
+        hoverinfo: "x+text",
+        marker: {
+          color: [colour("rest"), colour("warm"), colour("best"), "#009E73"],
+          pattern: { shape: ["", "/", ".", "x"] },
+        },
+      }], {
+        showlegend: false,
+        yaxis: {
+          title: { text: "growth, times" }, range: [lowest, highest + 0.6], tickvals: ticks,
+          ticktext: ticks.map((power) => words(10 ** power)),
+        },
+      });
+      return [["hardware", hardware], ["spending", spending], ["algorithms", inputs.algorithms],
+              ["effective compute", total], ...names.map((name) => [name, inputs[name]])];
+    }
+    byId("effective-controls").addEventListener("input", (event) => {
+      const { name, value } = event.target;
+      inputs[name] = logarithmic.has(name) ? 10 ** Number(value) : Number(value);
+      redraw();
+    });
+    byId("effective-reset").addEventListener("click", reset);
+    byId("effective-download").addEventListener("click", () =>
+      download("figure5", [["quantity", "value"], ...redraw()]));
+    redraws.push(redraw);
+    reset();
+  }
+
+  // Tables.
+  function sorting() {
+    const key = (cell) => cell.dataset.value ?? cell.textContent.trim();
+    const compare = (a, b) => {
+      const [x, y] = [Number(a), Number(b)];
+      return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+    };
+    for (const table of document.querySelectorAll("table[data-name]")) {
+      const heads = [...table.tHead.rows[0].cells];
+      heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const rows = [...table.tBodies[0].rows].map((row) => [key(row.cells[column]), row]);
+        // Empty cells stay last either way.
+        rows.sort(([a], [b]) => (a === "") - (b === "") || (up ? compare(a, b) : compare(b, a)));
+        table.tBodies[0].append(...rows.map(([, row]) => row));
+      }));
+    }
+    for (const button of document.querySelectorAll(".download[data-table]")) {
+      button.addEventListener("click", () => {
+        const table = document.querySelector(`table[data-name="${button.dataset.table}"]`);
+        download(button.dataset.table, [...table.rows].map((row) => [...row.cells].map(key)));
+      });
+    }
+    for (const box of document.querySelectorAll(".verdict")) {
+      box.addEventListener("change", () => {
+        for (const row of document.querySelectorAll("[data-verdict]")) {
+          if (row.dataset.verdict === box.value) row.hidden = !box.checked;
+        }
+      });
+    }
+  }
+
+  frontierChart();
+  curvesChart();
+  scheduleChart();
+  effectiveChart();
+  sorting();
+  addEventListener("resize", redrawAll);
+  root.dataset.ready = "yes";
+})();

@@ -1,0 +1,113 @@
+"""Writes the report: the paper's tables and figures recomputed, our records, an audit and a page.
+
+    python launch/report.py
+
+needs no record: the published numbers come with the package. Open report/index.html.
+
+    python launch/report.py --records='runs/**/record.json' --out=report
+
+adds what runs of train.py measured (the pattern's quotes matter: the shell would expand it).
+--records takes several patterns with commas between. A file that is no valid record is named and
+left out; the rest counts.
+
+The folder then holds
+
+    index.html                       all of it, interactive; opens without a network
+    tables/*.csv                     tables 1 to 5 of the paper, ours beside printed, and more
+    figures/figure{2..5}.{png,svg}   for print
+    audit.md                         each printed number of the paper, recomputed
+
+    python launch/report.py --import=rows.csv --export_sota=efficiency_sota.csv
+
+reads others' rows, and writes the published ones with ours, in the columns of
+github.com/openai/ai-and-efficiency (and the analysis that a submission asks for beside them, in
+efficiency_sota.md).
+"""
+
+import cli
+from absl import flags
+
+_RECORDS = flags.DEFINE_list(
+    "records", ["runs/**/record.json"], "Patterns of record files, ** for any depth."
+)
+_OUT = flags.DEFINE_string("out", "report", "Folder to write.")
+_IMPORT = flags.DEFINE_string("import", None, "CSV file with others' rows.")
+_EXPORT_SOTA = flags.DEFINE_string("export_sota", None, "CSV file to write.")
+_COMPUTE_GROWTH = flags.DEFINE_float(
+    "compute_growth", 300_000, "Effective compute: growth of the largest trainings' operations."
+)
+_ALGORITHMS = flags.DEFINE_float(
+    "algorithms", 25, "Effective compute: how much less compute algorithms need."
+)
+_YEARS = flags.DEFINE_float("years", 6, "Effective compute: of the period.")
+_HARDWARE_DOUBLING_MONTHS = flags.DEFINE_float(
+    "hardware_doubling_months", 24, "Effective compute: in which hardware for the money doubles."
+)
+
+
+def main() -> int:
+    """Writes the report; returns the exit status."""
+    import pathlib
+    import sys
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from jaxeff.errors import UsageError
+    from jaxeff.report import analysis, exchange, files
+    from jaxeff.report.effective_compute import EffectiveCompute
+
+    effective = EffectiveCompute(
+        _COMPUTE_GROWTH.value,
+        _ALGORITHMS.value,
+        _YEARS.value,
+        _HARDWARE_DOUBLING_MONTHS.value,
+    )
+    imported = exchange.read(_IMPORT.value) if _IMPORT.value else []
+    paths, found_none = files.find_records(_RECORDS.value)
+    if found_none and flags.FLAGS["records"].present:
+        raise UsageError(f"--records: no file matches {found_none[0]!r}")
+
+    def progress(items):
+        console = Console(stderr=True)
+        return track(items, "reading records", console=console, disable=not console.is_terminal)
+
+    valid, refused = files.read_records(paths, progress)
+    for line in refused:
+        print(f"left out: {line}", file=sys.stderr)
+    made = analysis.analyse(valid, refused, imported, effective)
+    out = pathlib.Path(_OUT.value)
+    files.write(made, out)
+    print(summary(made))
+    print(f"page    {out / 'index.html'}")
+    print(f"also    {out}/tables/*.csv, {out}/figures/*.{{png,svg}}, {out / 'audit.md'}")
+    if _EXPORT_SOTA.value:
+        beside = files.write_exchange(valid, _EXPORT_SOTA.value)
+        print(f"export  {_EXPORT_SOTA.value}, {beside}")
+    return 0
+
+
+def summary(made) -> str:
+    """What was found, in a few lines."""
+    from jaxeff.report import audit, tables, trends
+
+    lines = ["AlexNet to EfficientNet-b0, training compute to AlexNet level:"]
+    for key, points in made.conventions.items():
+        fit = trends.doublings(points)[0]
+        label = tables.CONVENTIONS[key]
+        lines.append(
+            f"  {made.factors()[label]:5.1f} times less, halving every {fit.months:.1f} months "
+            f"(95 %: {fit.low:.1f} to {fit.high:.1f})  {label}"
+        )
+    number, refused = len(made.records), len(made.refused)
+    lines.append(audit.summary(made.audit))
+    lines.append(
+        f"records {number}" + (f", and {refused} left out" if refused else "")
+        if number or refused
+        else "records none yet: train with launch/train.py, or give --records='PATTERN'"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

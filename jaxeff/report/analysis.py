@@ -206,17 +206,29 @@ def _inference_table(costs):
 
 def curves_by_group(records: Sequence[Mapping]) -> dict[tuple, dict[str, Mapping]]:
     """Records with a curve, by group and by a name that tells them apart."""
-    groups: dict[tuple, dict[str, Mapping]] = {}
+    groups: dict[tuple, list[Mapping]] = {}
     for record in records:
-        if not record["curve"]:
-            continue
-        within = groups.setdefault(tables.group_key(record), {})
-        name = f"{record['model']['name']}, {record['recipe']['name']}, seed {record['seed']}"
+        if record["curve"]:
+            groups.setdefault(tables.group_key(record), []).append(record)
+    return {key: _named(within) for key, within in groups.items()}
+
+
+def _named(records):
+    """Records by a name that says no more than it must to tell them apart."""
+    settings: dict[tuple, set] = {}
+    for record in records:
+        key = tables.configuration(record)
+        settings.setdefault(key[:2], set()).add(key)
+    found = {}
+    for record in records:
+        key = tables.configuration(record)
+        recipe = tables.settings(key) if len(settings[key[:2]]) > 1 else key[1]
+        name = f"{key[0]}, {recipe}, seed {record['seed']}"
         number, unique = 2, name
-        while unique in within:
+        while unique in found:
             unique, number = f"{name} ({number})", number + 1
-        within[unique] = record
-    return groups
+        found[unique] = record
+    return found
 
 
 # Comparing every pair of curves grows with the square of their number.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.report import published
-from jaxeff.report.tables import group_key, group_label
+from jaxeff.report.tables import configuration, group_key, group_label, settings
 from jaxeff.report.trends import Point
 
 COLUMNS = (
@@ -50,17 +50,22 @@ def export(records: Sequence[Mapping]) -> tuple[str, str]:
     base = {}
     for row in published.sota():
         base.setdefault(row.metric, row.teraflop_s_days.value)
-    groups: dict[tuple[str, str], list[Mapping]] = {}
+    groups: dict[tuple[str, tuple], list[Mapping]] = {}
     for record in records:
         if record["target"]["reached"]:
-            groups.setdefault((metric_name(record), record["model"]["name"]), []).append(record)
+            groups.setdefault((metric_name(record), configuration(record)), []).append(record)
     means = {
         key: statistics.fmean(run["compute"]["paper_teraflop_s_days"] for run in runs)
         for key, runs in groups.items()
     }
-    for (metric, model), days in sorted(means.items(), key=lambda item: (item[0][0], -item[1])):
-        base.setdefault(metric, means.get((metric, "alexnet"), days))
-        rows.append(_measured_row(metric, groups[metric, model], days, base[metric] / days))
+    # Against AlexNet's best configuration; without one, against what took the most.
+    alexnet: dict[str, float] = {}
+    for (metric, key), days in means.items():
+        if key[0] == "alexnet":
+            alexnet[metric] = min(days, alexnet.get(metric, math.inf))
+    for (metric, key), days in sorted(means.items(), key=lambda item: (item[0][0], -item[1])):
+        base.setdefault(metric, alexnet.get(metric, days))
+        rows.append(_measured_row(metric, groups[metric, key], days, base[metric] / days))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -109,11 +114,12 @@ def _analysis(groups, means):
     lines = ["# Analysis", ""]
     if not groups:
         lines.append("No record that reached its target was given: all rows are published ones.")
-    for (metric, model), runs in groups.items():
+    for (metric, key), runs in groups.items():
         first = runs[0]
         lines += [
-            f"## {model}, {metric}",
+            f"## {key[0]}, {metric}",
             "",
+            f"- Recipe: {settings(key)}.",
             f"- Level: {100 * first['target']['value']:g} % {first['target']['metric']} on "
             f"{first['dataset']['name']} ({first['dataset']['validation_examples']:,} validation "
             "images, each counted once).",
@@ -131,7 +137,7 @@ def _analysis(groups, means):
                 f"{run['compute']['paper_teraflop_s_days']:.4g} teraflop/s-days; XLA counts "
                 f"{run['compute']['train_flops']:.4g} FLOPs."
             )
-        lines += [f"- Mean: {means[metric, model]:.4g} teraflop/s-days.", ""]
+        lines += [f"- Mean: {means[metric, key]:.4g} teraflop/s-days.", ""]
     return "\n".join(lines) + "\n"
 
 

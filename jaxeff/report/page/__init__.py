@@ -104,9 +104,9 @@ def _findings(records):
         if values["XLA FLOPs, mean"] is not None:
             found.setdefault(values["data and level"], []).append(values)
     return [
-        (label, min(rows, key=lambda values: values["XLA FLOPs, mean"]), len(rows))
+        (label, min(rows, key=lambda values: values["XLA FLOPs, mean"]), len(models))
         for label, rows in found.items()
-        if len(rows) > 1
+        if len(models := {values["model"] for values in rows}) > 1
     ]
 
 

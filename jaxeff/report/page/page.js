@@ -296,7 +296,7 @@
     const steps = epochs.map((epoch) => 0.1 * 0.1 ** Math.min(2, Math.floor(epoch / 30)));
     function redraw() {
       const line = (name, y, shade, dash) => ({
-        name, x: epochs, y, mode: "lines", line: { color: shade, dash, width: 2.5, shape: "linear" },
+        name, x: epochs, y, mode: "lines", line: { color: shade, dash, width: 2.5, shape: "hv" },
         hovertemplate: "epoch %{x}: %{y:.2g}<extra></extra>",
       });
       draw("schedule-chart", [
@@ -304,7 +304,7 @@
         line("steps", steps, colour("warm"), "dash"),
       ], {
         xaxis: { title: { text: "epoch" } },
-        yaxis: { type: "log", dtick: 1, title: { text: "learning rate" } },
+        yaxis: { type: "log", dtick: 1, exponentformat: "power", title: { text: "learning rate" } },
         showlegend: true,
       });
     }

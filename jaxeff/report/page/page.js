@@ -264,7 +264,7 @@
           line: { color: colour("soft"), dash: "dot", width: 1 },
         }] : [],
         legend: narrow()
-          ? { orientation: "h", y: -0.2, yanchor: "top", font: { size: 10 } }
+          ? { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } }
           : { x: 1.02, y: 1, font: { size: 11 } },
       });
       const crossed = group.runs

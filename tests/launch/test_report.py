@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.report.runs import run
+
+
+def _save(path, record):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def test_works_before_anything_was_trained(tmp_path):
+    finished = run_command("report", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "44.4 times less, halving every 15.8 months" in finished.stdout
+    assert "none yet" in finished.stdout
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
+def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
+    _save(tmp_path / "runs" / "a" / "record.json", run("alexnet", (0.4, 0.6)))
+    _save(tmp_path / "runs" / "b" / "record.json", run("shufflenet_v2", (0.6,)))
+    _save(tmp_path / "runs" / "c" / "record.json", {"schema_version": 1})
+    finished = run_command("report", "--export_sota=sota.csv", "--out=out", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "records 2, and 1 left out" in finished.stdout
+    assert finished.stderr.startswith("left out: runs/c/record.json: not a valid record")
+    measured = (tmp_path / "out" / "tables" / "measured.csv").read_text()
+    assert "shufflenet_v2" in measured
+    again = run_command("report", "--import=sota.csv", "--out=again", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "shufflenet_v2" in (tmp_path / "again" / "index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--records=nothing/*.json", ("--records", "nothing/*.json")),
+        ("--import=none.csv", ("--import=none.csv", "cannot be read")),
+        ("--years=0", ("--years=0", "above 0")),
+        ("--years=soon", ("years", "soon")),
+        ("--out=/dev/null/report", ("/dev/null/report", "cannot be written")),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, flag, words):
+    assert_one_line_and_exit_2(run_command("report", flag, cwd=tmp_path), *words)
+
+
+@pytest.mark.slow
+def test_a_thousand_records_of_500_points(tmp_path):
+    import time
+
+    top1 = [0.001 * i for i in range(500)]
+    for i in range(1000):
+        model = ("alexnet", "resnet18", "vgg11", "shufflenet_v2")[i % 4]
+        record = run(model, top1, macs=100 + i % 7, scale=1 + i % 5, seed=i, level=0.4)
+        _save(tmp_path / "runs" / str(i) / "record.json", record)
+    started = time.monotonic()
+    finished = run_command("report", cwd=tmp_path)
+    print(f"{time.monotonic() - started:.1f} s")
+    assert finished.returncode == 0, finished.stderr
+    assert "records 1000" in finished.stdout
+    assert (tmp_path / "report" / "index.html").stat().st_size < 6_000_000

@@ -1,0 +1,80 @@
+import csv
+import io
+
+import pytest
+
+from jaxeff.compute import TERAFLOP_S_DAY
+from jaxeff.errors import UsageError
+from jaxeff.report import exchange, published
+from tests.report.runs import run
+
+
+def _write(tmp_path, text):
+    path = tmp_path / "rows.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_is_exported_is_imported_with_the_same_numbers(tmp_path):
+    records = [
+        run("alexnet", (0.4, 0.6), macs=5 * 10**12),
+        run("shufflenet_v2", (0.6,), macs=10**12),
+    ]
+    text, analysis = exchange.export(records)
+    rows = exchange.read(_write(tmp_path, text))
+    assert len(rows) == len(published.sota()) + 2
+    metric, point = rows[-1]
+    assert metric == "d at 8 px, 50 % top-1"
+    assert point.compute == pytest.approx(3 * 1e12 * 100, rel=1e-3)
+    assert point.published.isoformat() == "2018-07-30"
+    last = list(csv.DictReader(io.StringIO(text)))[-1]
+    assert float(last["Reduction Factor"]) == pytest.approx(10)
+    for words in ("shufflenet_v2-0", "100 images", "3 x those", "lr 0.1"):
+        assert words in analysis
+
+
+def test_an_imagenet_record_at_alexnets_level_joins_the_published_rows():
+    record = run("shufflenet_v2", (0.6,), macs=10**12)
+    record["dataset"]["name"] = "imagenet2012"
+    record["target"] |= {"metric": "top5", "value": 0.791}
+    text, _ = exchange.export([record])
+    row = list(csv.DictReader(io.StringIO(text)))[-1]
+    assert row["Metric"] == "AlexNet"
+    days = 3e14 / TERAFLOP_S_DAY
+    assert float(row["Reduction Factor"]) == pytest.approx(3.1 / days, rel=0.01)
+
+
+def test_cells_that_a_spreadsheet_would_run_are_quoted():
+    record = run("=HYPERLINK(1)", (0.6,))
+    text, _ = exchange.export([record])
+    assert "'=HYPERLINK" in text
+    assert ",=HYPERLINK" not in text
+
+
+HEAD = ",".join(exchange.COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "column 'Metric' is missing"),
+        ("Metric,Publication\na,b\n", "column 'Publication Date' is missing"),
+        (HEAD + "\n", "no rows"),
+        (HEAD + "\nm,2012-06-01,A,,3.1,1,,\n", "line 2.*not month/day/year"),
+        (HEAD + "\nm,6/1/2012,A,,-3.1,1,,\n", "line 2.*not a number above 0"),
+        (HEAD + "\nm,6/1/2012,A,,nan,1,,\n", "line 2.*not a number above 0"),
+        (HEAD + "\nm,6/1/2012,,,3.1,1,,\n", "must not be empty"),
+        (HEAD + "\nm,6/1/2012,A,,4,1,,\nm,6/1/2013,B,,2,3,,\n", "line 3.*4 / 2 is 2"),
+    ],
+)
+def test_wrong_rows_are_named(tmp_path, text, words):
+    with pytest.raises(UsageError, match=words):
+        exchange.read(_write(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_or_no_text_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        exchange.read(tmp_path / "none.csv")
+    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        exchange.read(tmp_path / "x.csv")

@@ -1,0 +1,53 @@
+import io
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxeff.report import figures
+from jaxeff.report.analysis import analyse
+from tests.report.runs import run
+
+RECORDS = [
+    run("alexnet", (0.2, 0.4, 0.6)),
+    run("shufflenet_v2", (0.3, 0.7)),
+    run("<script>$x_1$</script>", (0.1, 0.2)),
+]
+
+
+@pytest.mark.parametrize("records", [(), RECORDS], ids=["without records", "with records"])
+def test_all_four_are_drawn_as_png_and_svg(records):
+    drawn = figures.draw(analyse(records))
+    assert list(drawn) == ["figure2", "figure3", "figure4", "figure5"]
+    for figure in drawn.values():
+        png, svg = figures.render(figure)
+        pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+        assert pixels.std() > 5
+        assert (pixels < 100).any()
+        xml.etree.ElementTree.fromstring(svg)
+        assert b"<script" not in svg
+
+
+def test_the_title_of_figure_3_says_the_finding():
+    title = figures.draw(analyse([]))["figure3"].axes[0].get_title()
+    assert "44 times less compute" in title
+    assert "16 months" in title
+
+
+def test_colours_differ_in_brightness_and_for_eyes_that_mix_up_red_and_green():
+    def to_rgb(colour):
+        return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+
+    # Red and green of a deuteranope fall together (Viénot et al. 1999).
+    deuteranope = np.array([[0.33, 0.67, 0.0], [0.33, 0.67, 0.0], [-0.03, 0.03, 1.0]])
+    used = [figures.BLUE, figures.ORANGE, figures.GREY]
+    seen = [deuteranope @ to_rgb(colour) for colour in used]
+    for i in range(len(seen)):
+        for j in range(i):
+            assert np.linalg.norm(seen[i] - seen[j]) > 0.25, (used[i], used[j])
+
+
+def test_the_same_figure_is_the_same_file():
+    first, second = (figures.render(figures.draw(analyse([]))["figure3"]) for _ in range(2))
+    assert first == second

@@ -1,0 +1,88 @@
+import csv
+import json
+
+import pytest
+
+from jaxeff.errors import UsageError
+from jaxeff.report import exchange, files
+from jaxeff.report.analysis import analyse, page_data
+from tests.report.runs import run
+
+
+def _save(folder, *records):
+    paths = []
+    for i, record in enumerate(records):
+        path = folder / f"{i}" / "record.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(record if isinstance(record, str) else json.dumps(record))
+        paths.append(path)
+    return paths
+
+
+def test_patterns_find_files_once_and_name_what_matches_none(tmp_path):
+    paths = _save(tmp_path, run(), run("b"))
+    found, found_none = files.find_records(
+        [f"{tmp_path}/**/record.json", f"{tmp_path}/0/*.json", f"{tmp_path}/none/*"]
+    )
+    assert found == paths
+    assert found_none == [f"{tmp_path}/none/*"]
+
+
+def test_what_is_no_valid_record_is_named_and_the_rest_counts(tmp_path):
+    negative, not_a_number = run("negative"), run("nan")
+    negative["compute"]["train_flops"] = -1
+    not_a_number["curve"][0]["train_loss"] = float("nan")
+    paths = _save(tmp_path, run(), negative, not_a_number, "{", run())
+    huge = tmp_path / "huge.json"
+    with huge.open("wb") as file:
+        file.truncate(files.LARGEST_RECORD_BYTES + 1)
+    valid, refused = files.read_records([*paths, huge, tmp_path / "missing.json"])
+    assert [record["model"]["name"] for record in valid] == ["alexnet"]
+    assert len(refused) == 6
+    for line, words in zip(
+        refused,
+        ("train_flops", "NaN", "not a readable", "the same run as", "20 MB", "missing.json"),
+        strict=True,
+    ):
+        assert words in line
+        assert "\n" not in line
+
+
+def test_everything_is_written_and_tables_hold_the_numbers_in_full(tmp_path):
+    analysis = analyse([run("alexnet", (0.4, 0.6)), run("resnet18", (0.6,))])
+    files.write(analysis, tmp_path / "a" / "report")
+    out = tmp_path / "a" / "report"
+    expected = {f"figures/figure{n}.{kind}" for n in range(2, 6) for kind in ("png", "svg")}
+    expected |= {"index.html", "audit.md"} | {f"tables/table{n}.csv" for n in range(1, 6)}
+    assert {name for name in expected if not (out / name).is_file()} == set()
+    for table in analysis.tables:
+        with (out / "tables" / f"{table.name}.csv").open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == list(table.columns)
+        assert len(rows) == len(table.rows) + 1
+        for row, written in zip(table.rows, rows[1:], strict=True):
+            for value, text in zip(row, written, strict=True):
+                if isinstance(value, float):
+                    assert float(text) == value
+    assert (out / "index.html").stat().st_size < 6_000_000
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        files.write(analyse([]), tmp_path / "file" / "report")
+
+
+def test_the_export_can_be_read_back(tmp_path):
+    beside = files.write_exchange([run()], tmp_path / "new" / "sota.csv")
+    assert exchange.read(tmp_path / "new" / "sota.csv")
+    assert beside.read_text().startswith("# Analysis")
+
+
+def test_the_page_keeps_the_crossing_when_a_long_curve_is_thinned():
+    top1 = [0.1] * 30_000 + [0.6] + [0.4] * 30_000
+    record = run(top1=top1)
+    (group,) = page_data(analyse([record]))["groups"]
+    (curve,) = (shown["curve"] for shown in group["runs"])
+    assert len(curve) <= 25_002
+    assert max(point[2] for point in curve) == 0.6

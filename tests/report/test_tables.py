@@ -1,0 +1,141 @@
+import csv
+import math
+import subprocess
+import sys
+
+import pytest
+
+from jaxeff.compute import IMAGENET_EPOCH_IMAGES
+from jaxeff.report import model_costs as costs_module
+from jaxeff.report import published, tables
+from jaxeff.report.audit import DISAGREES, audit
+from jaxeff.report.model_costs import model_costs
+from tests.launch.commands import ROOT
+from tests.report.runs import run
+
+
+def _rows(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+@pytest.fixture(scope="module")
+def entries():
+    return audit(model_costs())
+
+
+def test_table_3_recomputes_to_the_printed_digits(entries):
+    printed = {row.model: row for row in published.alexnet_level()}
+    in_audit = {e.quantity for e in entries if e.where == "Table 3" and e.verdict == DISAGREES}
+    for row in _rows(tables.table3(model_costs())):
+        model = printed[row["model"]]
+        ours = 3 * model.gmacs.value * 1e9 * row["epochs, printed"] * IMAGENET_EPOCH_IMAGES / 1e15
+        assert row["compute, 1e15 operations, ours"] == pytest.approx(ours)
+        half = model.petaflops.half_unit
+        difference = abs(row["compute, 1e15 operations, difference"])
+        # Where it is more than the rounding of the result, that of the MACs allows it or the audit
+        # has it.
+        share = model.gmacs.half_unit / model.gmacs.value
+        if difference > half + share * ours:
+            assert f"{row['model']}: compute, 1e15 operations" in in_audit
+
+
+def test_table_1_is_the_product_of_its_factors(entries):
+    rows = _rows(tables.table1())
+    assert [row["model"] for row in rows] == [row.model for row in published.breakdown()]
+    for row in rows:
+        product = row["epochs factor, ours"] * row["FLOPs an epoch factor, ours"]
+        assert row["training factor, ours"] == pytest.approx(product)
+    last = rows[-1]
+    assert last["epochs factor, ours"] == 22.5
+    assert last["FLOPs an epoch factor, ours"] == pytest.approx(0.77 / 0.39)
+
+
+def test_every_number_off_its_printed_digits_stands_in_the_audit(entries):
+    disagreeing = [e for e in entries if e.verdict == DISAGREES]
+    in_audit = {(e.where, e.quantity.partition(":")[0]) for e in disagreeing}
+    for number, table in ((1, tables.table1()), (2, tables.table2())):
+        for row in _rows(table):
+            name = row["model"] if number == 1 else f"{row['original']} to {row['improved']}"
+            for column, difference in row.items():
+                if not column.endswith("difference") or difference is None:
+                    continue
+                printed = row[column.replace("difference", "printed")]
+                if abs(difference) > 0.05 * printed:
+                    assert (f"Table {number}", name) in in_audit, (name, column, difference)
+
+
+def test_every_disagreement_has_a_reason(entries):
+    for entry in entries:
+        if entry.verdict == DISAGREES:
+            assert len(entry.reason) > 10, entry
+            assert "no reason is known" not in entry.reason, entry
+
+
+def test_known_contradictions_of_the_paper_are_found(entries):
+    text = " ".join(f"{e.where} {e.quantity} {e.reason}" for e in entries if e.verdict == DISAGREES)
+    for words in ("1e15 operations", "lacks the factor 3", "has batch norm"):
+        assert words in text
+
+
+@pytest.mark.parametrize("metric", ["top1", "top5"])
+def test_accuracies_stay_empty_without_imagenet_records_and_are_means_with_them(metric):
+    empty = _rows(tables.accuracy_table(metric, []))
+    assert all(row["best, ours, %"] is None and row["difference"] is None for row in empty)
+    own = [run("googlenet", (0.4, 0.55), seed=seed, level=0.9) for seed in (0, 1)]
+    own[1]["curve"][0]["top1"] = 0.57
+    for record in own:
+        record["dataset"] |= {"name": "imagenet2012"}
+    filled = [
+        r for r in _rows(tables.accuracy_table(metric, own)) if r["best, ours, %"] is not None
+    ]
+    assert [row["best, ours, %"] for row in filled] == pytest.approx(
+        [56.0 if metric == "top1" else 100.0]
+    )
+
+
+def test_seeds_are_averaged_with_students_interval_and_settings_kept_apart():
+    records = [
+        run("alexnet", (0.4, 0.6), seed=0),
+        run("alexnet", (0.6, 0.6), seed=1),
+        run("resnet18", (0.7, 0.7), scale=2, seed=0),
+        run("resnet18", (0.1, 0.2), scale=2, seed=1),
+        run("resnet18", (0.7, 0.7), scale=2, lr=0.5),
+    ]
+    rows = _rows(tables.measured(records))
+    assert len(rows) == 3
+    alexnet = next(row for row in rows if row["model"] == "alexnet")
+    # Charged 20 and 10 steps of 6000: mean 90 000, deviation 60 000 / sqrt 2, t(1) = 12.706.
+    assert alexnet["XLA FLOPs, mean"] == pytest.approx(90_000)
+    assert alexnet["to"] == pytest.approx(90_000 + 12.7062 * 60_000 / math.sqrt(2) / math.sqrt(2))
+    resnets = [row for row in rows if row["model"] == "resnet18"]
+    assert sorted((row["runs"], row["reached"]) for row in resnets) == [(1, 1), (2, 1)]
+    for row in resnets:
+        assert row["times less"] == pytest.approx(90_000 / 120_000)
+        assert row["than"] == "alexnet"
+        assert row["95 % from"] is None
+    breakdown = _rows(tables.breakdown_measured(records))
+    for row in breakdown:
+        assert row["product"] == pytest.approx(row["epochs factor"] * row["FLOPs an epoch factor"])
+
+
+def test_records_of_other_data_or_targets_are_never_compared():
+    other = run("resnet18", (0.7,))
+    other["dataset"]["fingerprint"] = "other"
+    rows = _rows(tables.measured([run("alexnet"), other, run("resnet18", level=0.3)]))
+    assert [row["than"] for row in rows] == [row["model"] for row in rows]
+
+
+def test_the_inputs_have_no_cell_for_a_model_that_was_not_counted():
+    assert set(model_costs()) >= {row.our_name for row in published.alexnet_level()}
+
+
+@pytest.mark.slow
+def test_the_shipped_counts_are_what_the_command_prints_today():
+    arguments = costs_module.COMMAND.split()[1:]
+    printed = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    fresh = {row["model"]: row for row in csv.DictReader(printed.splitlines())}
+    for name, cost in model_costs().items():
+        assert int(fresh[name]["macs_forward_per_image"]) == cost.macs_forward_per_image
+        assert float(fresh[name]["xla_train_flops_per_image"]) == cost.xla_train_flops_per_image

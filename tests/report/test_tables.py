@@ -77,11 +77,11 @@ def test_known_contradictions_of_the_paper_are_found(entries):
         assert words in text
 
 
-@pytest.mark.parametrize("metric", ["top1", "top5"])
-def test_accuracies_stay_empty_without_imagenet_records_and_are_means_with_them(metric):
+@pytest.mark.parametrize(("metric", "model"), [("top1", "mobilenet_v1"), ("top5", "alexnet")])
+def test_accuracies_stay_empty_without_imagenet_records_and_are_means_with_them(metric, model):
     empty = _rows(tables.accuracy_table(metric, []))
     assert all(row["best, ours, %"] is None and row["difference"] is None for row in empty)
-    own = [run("googlenet", (0.4, 0.55), seed=seed, level=0.9) for seed in (0, 1)]
+    own = [run(model, (0.4, 0.55), seed=seed, level=0.9) for seed in (0, 1)]
     own[1]["curve"][0]["top1"] = 0.57
     for record in own:
         record["dataset"] |= {"name": "imagenet2012"}

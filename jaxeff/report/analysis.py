@@ -11,8 +11,9 @@ from jaxeff.report.model_costs import model_costs
 from jaxeff.report.tables import Table
 from jaxeff.report.trends import Point
 
-# Together with the charting library, what a page of 6 MB can hold.
-MOST_CURVE_POINTS = 25_000
+# Together with the charting library, what a page of 6 MB can hold, and a browser draw.
+MOST_CURVE_POINTS = 10_000
+MOST_RUNS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,13 +345,19 @@ def publication_dates() -> dict[str, datetime.date]:
 def _groups(records):
     dates = publication_dates()
     groups = curves_by_group(records)
-    number = sum(len(within) for within in groups.values())
+    number = sum(min(MOST_RUNS, len(within)) for within in groups.values())
     each = max(2, MOST_CURVE_POINTS // number) if number else 0
+
+    def order(item):
+        cost = item[1]["compute"]["train_flops"]
+        return not item[1]["target"]["reached"], cost
+
     return [
         {
             "label": tables.group_label(key),
             "metric": key[3],
             "level": key[4],
+            "left_out": max(0, len(within) - MOST_RUNS),
             "runs": [
                 {
                     "name": name,
@@ -368,7 +375,7 @@ def _groups(records):
                     else None,
                     "curve": _thinned(record, each),
                 }
-                for name, record in within.items()
+                for name, record in sorted(within.items(), key=order)[:MOST_RUNS]
             ],
         }
         for key, within in groups.items()

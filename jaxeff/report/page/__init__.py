@@ -16,7 +16,7 @@ from jaxeff.report.analysis import Analysis, page_data
 from jaxeff.report.published import PAPER, REPOSITORY
 
 # Rows beyond these stand in the CSV file only.
-MOST_ROWS = 400
+MOST_ROWS = 200
 
 _SUFFIXES = ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 

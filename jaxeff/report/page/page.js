@@ -276,6 +276,10 @@
           `${Number((100 * group.level).toPrecision(4))} %; ${crossed[0].run.name} with the least: ` +
           `${days(crossed[0].at.compute)} teraflop/s-days.`
         : `None of ${group.runs.length} runs reached the level.`;
+      if (group.left_out) {
+        byId("curves-finding").textContent +=
+          ` The ${group.runs.length} with the least compute are drawn, ${group.left_out} more are in the tables.`;
+      }
       return group.runs.flatMap((run) => run.curve.map((point) => [group.label, run.name, ...point]));
     }
     options(form.group, data.groups.map((group, i) => [String(i), group.label]));

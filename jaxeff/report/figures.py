@@ -168,7 +168,7 @@ _OFFSETS = {
     "DenseNet121": (8, 2, "left"),
     "Squeezenet_v1_1": (-8, -8, "right"),
     "ShuffleNet_v2_1_5x": (8, -2, "left"),
-    "MobileNet_v1": (8, -2, "left"),
+    "MobileNet_v1": (0, 8, "center"),
     "MobileNet_v2": (8, 3, "left"),
     "ShuffleNet_v1_1x": (-8, -10, "right"),
     "ShuffleNet_v2_1x": (-4, -15, "center"),
@@ -191,7 +191,7 @@ def _name_points(axes, points, colour, below=False):
 
 def readable(model: str) -> str:
     """`ShuffleNet_v2_1_5x` as `ShuffleNet v2 1.5x`."""
-    return re.sub(r"(?<=\d)_(?=\d)", ".", model).replace("_", " ")
+    return re.sub(r"(?<=v\d)_(?=\d+$)|(?<=_\d)_(?=\d+x)", ".", model).replace("_", " ")
 
 
 def _measured_points(analysis):

@@ -51,3 +51,17 @@ def test_colours_differ_in_brightness_and_for_eyes_that_mix_up_red_and_green():
 def test_the_same_figure_is_the_same_file():
     first, second = (figures.render(figures.draw(analyse([]))["figure3"]) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("ShuffleNet_v2_1_5x", "ShuffleNet v2 1.5x"),
+        ("ShuffleNet_v2_1x", "ShuffleNet v2 1x"),
+        ("Squeezenet_v1_1", "Squeezenet v1.1"),
+        ("Wide_ResNet_50", "Wide ResNet 50"),
+        ("MobileNet_v2", "MobileNet v2"),
+    ],
+)
+def test_names_for_people(printed, shown):
+    assert figures.readable(printed) == shown

@@ -31,6 +31,9 @@
   const inert = (text) =>
     String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
+  // As figures.readable does: ShuffleNet_v2_1_5x is ShuffleNet v2 1.5x.
+  const readable = (model) =>
+    model.replace(/(?<=v\d)_(?=\d+$)|(?<=_\d)_(?=\d+x)/g, ".").replace(/_/g, " ");
   const narrow = () => innerWidth < 640;
   function layout(changes) {
     const axis = {
@@ -42,7 +45,7 @@
       font: { color: colour("ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
       margin: { l: 10, r: 10, t: 10, b: 10 },
       hoverlabel: { align: "left", bgcolor: colour("panel"), font: { color: colour("ink") } },
-      legend: { orientation: "h", y: -0.22, yanchor: "top" },
+      legend: { orientation: "h", y: narrow() ? -0.36 : -0.22, yanchor: "top" },
       dragmode: false,
       ...changes,
       xaxis: { ...axis, ...changes.xaxis },
@@ -160,7 +163,7 @@
         name,
         x: shown.map((point) => point.date),
         y: shown.map((point) => point.compute / data.teraflop_s_day),
-        text: shown.map((point) => (narrow() && !lines ? "" : inert(point.model.replace(/_/g, " ")))),
+        text: shown.map((point) => (narrow() && !lines ? "" : inert(readable(point.model)))),
         hovertext: shown.map(hover),
         hoverinfo: "text",
         mode: (lines ? "lines+" : "") + "markers" + (lines && !narrow() ? "+text" : ""),
@@ -254,8 +257,8 @@
       draw("curves-chart", traces, {
         showlegend: true,
         xaxis: {
-          type: form.logarithmic.checked ? "log" : "linear", exponentformat: "power",
-          ...(form.logarithmic.checked ? { dtick: 1 } : {}),
+          type: form.curves_logarithmic.checked ? "log" : "linear", exponentformat: "power",
+          ...(form.curves_logarithmic.checked ? { dtick: 1 } : {}),
           title: { text: "training compute, teraflop/s-days" },
         },
         yaxis: { title: { text: `accuracy, %` }, range: [0, 101] },

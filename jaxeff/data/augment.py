@@ -12,9 +12,11 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from jaxeff.data import jpeg
 from jaxeff.errors import UsageError
 
 # Some ImageNet files carry broken camera data. Nothing here reads it, and PIL warns about each.
@@ -81,21 +83,45 @@ def random_resized_crop_box(
 
 
 def train_image(
-    image: Image.Image, size: int, augmentation: Augmentation, rng: np.random.Generator
+    picture: str | Path | bytes | np.ndarray | Image.Image,
+    size: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """A random crop of `image`, resized to a square and mirrored half of the time.
+    """A random crop of a picture, resized to a square and mirrored half of the time.
+
+    Ordinary JPEG files are decoded by `jaxeff.data.jpeg`, as far as the crop needs; its pixels are
+    close to PIL's, not equal. All else is PIL's.
+
+    Args:
+        picture: as `decode` takes it.
+        size: side of the result, pixels.
+        augmentation: how pictures vary.
+        rng: where the numbers come from.
 
     Returns:
         uint8 `[size, size, 3]`.
+
+    Raises:
+        UsageError: as `decode`.
     """
-    top, left, height, width = random_resized_crop_box(
-        rng, image.height, image.width, augmentation.crop_area, augmentation.crop_aspect
+    content = _content(picture)
+    header = jpeg.frame(content) if isinstance(content, bytes) else None
+    image = None if header else decode(content, name=picture)
+    height, width = (header.height, header.width) if header else (image.height, image.width)
+    box = random_resized_crop_box(
+        rng, height, width, augmentation.crop_area, augmentation.crop_aspect
     )
-    # Cropped first: resizing with `box=` would let pixels from outside the crop into its border.
-    crop = image.crop((left, top, left + width, top + height))
-    pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
+    pixels = jpeg.crop(content, header, box, size) if header else None
+    if pixels is None:
+        image = image or decode(content, name=picture)
+        top, left, height, width = box
+        # Cropped first: resizing with `box=` would let pixels from outside the crop into its
+        # border.
+        crop = image.crop((left, top, left + width, top + height))
+        pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
     if augmentation.horizontal_flip and rng.random() < 0.5:
-        pixels = np.ascontiguousarray(pixels[:, ::-1])
+        pixels = cv2.flip(pixels, 1)
     return pixels
 
 
@@ -125,13 +151,16 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
     return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
 
-def decode(picture: str | Path | bytes | np.ndarray | Image.Image) -> Image.Image:
+def decode(
+    picture: str | Path | bytes | np.ndarray | Image.Image, name: object = None
+) -> Image.Image:
     """The picture in RGB; grey, palette, CMYK, 16-bit and transparent ones are converted.
 
     Transparency is dropped and the camera's orientation tag is not applied, as torchvision does.
 
     Args:
         picture: path or bytes of a picture file, array uint8 `[height, width, 3]`, or a PIL image.
+        name: what to call it in a message, if not itself.
 
     Raises:
         UsageError: the file cannot be read or is no complete picture; names the file.
@@ -140,12 +169,22 @@ def decode(picture: str | Path | bytes | np.ndarray | Image.Image) -> Image.Imag
         return Image.fromarray(picture)
     if isinstance(picture, Image.Image):
         return _to_rgb(picture)
+    content = _content(picture)
     try:
-        # Read whole: PIL reads in some forty pieces, and threads would pass the GIL around at each.
-        content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
         with Image.open(io.BytesIO(content)) as image:
             return _to_rgb(image)
     except Exception as error:  # PIL's parsers let through whatever broken bytes make them raise
+        raise UsageError(_cannot_decode(picture if name is None else name, error)) from error
+
+
+def _content(picture):
+    """The bytes of a picture file; what is no path, as it is."""
+    if not isinstance(picture, str | Path):
+        return picture
+    try:
+        # Read whole: PIL reads in some forty pieces, and threads would pass the GIL around at each.
+        return Path(picture).read_bytes()
+    except OSError as error:
         raise UsageError(_cannot_decode(picture, error)) from error
 
 

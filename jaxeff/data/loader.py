@@ -264,7 +264,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 def _train_example(
     example: dict[str, Any], rng: np.random.Generator, *, size: int, augmentation: Augmentation
 ) -> dict[str, Any]:
-    image = train_image(decode(example["image"]), size, augmentation, rng)
+    image = train_image(example["image"], size, augmentation, rng)
     return {"image": image, "label": np.int32(example["label"])}
 
 

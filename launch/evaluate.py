@@ -44,7 +44,7 @@ def main() -> int:
         name, dtype = record["model"]["name"], record["recipe"]["dtype"]
         image_size = _IMAGE_SIZE.value or record["model"]["image_size"]
         dataset_name = _DATASET.value or record["dataset"]["name"]
-        if dataset_name not in data.names():
+        if _DATASET.value is None and dataset_name not in data.names():
             dataset_name = "image_folder"
         num_classes, weights, fields = record["model"]["num_classes"], _WORKDIR.value, {}
     else:

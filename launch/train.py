@@ -32,8 +32,9 @@ _MODEL = flags.DEFINE_string(
 _DATASET = flags.DEFINE_string(
     "dataset",
     "digits",
-    "Data set: digits (bundled, real), synthetic (bundled, procedural) or image_folder (yours, see "
-    "--data_dir).",
+    "Data set: digits (bundled, real), synthetic (bundled, procedural), image_folder (yours, see "
+    "--data_dir), imagenet2012 or another classification set of TensorFlow Datasets, such as "
+    "cifar10, prepared as ArrayRecord (below --data_dir, or ~/tensorflow_datasets).",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
 _IMAGE_SIZE = flags.DEFINE_integer(

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxeff.data import digits, image_folder, synthetic
+from jaxeff.data import digits, image_folder, synthetic, tfds
 from jaxeff.data.dataset import Dataset
 from jaxeff.errors import UsageError
 
@@ -22,7 +22,7 @@ _FROM_FOLDER: dict[str, Callable[[Path], Dataset]] = {
 
 def names() -> tuple[str, ...]:
     """The names that `load` knows, the default one first."""
-    return (*_BUNDLED, *_FROM_FOLDER)
+    return (*_BUNDLED, *_FROM_FOLDER, tfds.IMAGENET)
 
 
 def load(
@@ -31,7 +31,7 @@ def load(
     """The data set called `name`.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or any classification set of TensorFlow Datasets.
         data_dir: folder with the pictures, for the data sets that read one.
         image_size: side in pixels that replaces the data set's own `image_size`.
 
@@ -50,13 +50,22 @@ def load(
         dataset = _BUNDLED[name]()
     elif name in _FROM_FOLDER:
         dataset = _FROM_FOLDER[name](_existing_folder(name, data_dir))
+    elif name == tfds.IMAGENET:
+        dataset = tfds.load(name, data_dir)
     else:
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names())}"
-        raise UsageError(f"--dataset={name}: no data set of that name; {hint}")
+        dataset = _other(name, data_dir)
     if image_size is not None:
         dataset = dataclasses.replace(dataset, image_size=image_size)
     return dataset
+
+
+def _other(name: str, data_dir: str | Path | None) -> Dataset:
+    try:
+        return tfds.load(name, data_dir)
+    except UsageError as error:
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names())}"
+        raise UsageError(f"{error}; {hint}") from error
 
 
 def _existing_folder(name: str, data_dir: str | Path | None) -> Path:

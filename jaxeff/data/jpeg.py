@@ -33,6 +33,8 @@ _SCALES = (8, 4, 2)
 # What libjpeg says at the end of a picture that has been cut off.
 _CUT = re.compile(r"extraneous bytes before marker 0xd9")
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
+# Other kinds of frame, the end of the picture, the start of its data.
+_ELSE = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xD9, 0xDA)
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
 
 
@@ -72,7 +74,7 @@ def frame(content: bytes) -> Frame | None:
             if not (ordinary and height and width):
                 return None
             return Frame(height, width, marker in _SEQUENTIAL, position)
-        if marker in (0xD9, 0xDA) or 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker in _ELSE:
             return None
         position += 2 + int.from_bytes(content[position + 2 : position + 4])
     return None

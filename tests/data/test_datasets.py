@@ -10,7 +10,7 @@ from jaxeff.errors import UsageError
 
 
 def test_the_bundled_data_sets_load_and_describe_themselves():
-    assert names() == ("digits", "synthetic", "image_folder")
+    assert names() == ("digits", "synthetic", "image_folder", "imagenet2012")
     for name in ("digits", "synthetic"):
         dataset = load(name)
         assert dataset.name == name

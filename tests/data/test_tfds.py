@@ -1,0 +1,109 @@
+"""TensorFlow Datasets' path, with a small real set that a builder writes as ArrayRecord."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxeff.data import load, train_batches, validation_batches
+from jaxeff.data.augment import Augmentation, decode
+from jaxeff.errors import UsageError
+
+tfds = pytest.importorskip("tensorflow_datasets", reason="pip install -e '.[tfds]'")
+
+CLASSES = ("dark", "bright")
+COUNTS = {"train": 12, "validation": 5}
+
+
+class Shades(tfds.core.GeneratorBasedBuilder):
+    """Dark and bright pictures of several sizes, as JPEG."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(names=CLASSES),
+            }
+        )
+        return self.dataset_info_from_configs(features=features)
+
+    def _split_generators(self, download_manager):
+        return {split: self._generate_examples(split) for split in COUNTS}
+
+    def _generate_examples(self, split):
+        for i in range(COUNTS[split]):
+            path = self.pictures / f"{split}{i}.jpg"
+            shade = 40 * (i % 2) * 4 + i
+            Image.new("RGB", (20 + i, 30), (shade, shade, shade)).save(path)
+            yield i, {"image": str(path), "label": i % 2}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    Shades.pictures = tmp_path_factory.mktemp("pictures")
+    Shades(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+def test_a_prepared_set_is_read_whole(prepared):
+    dataset = load("shades", data_dir=prepared)
+    assert dataset.class_names == CLASSES
+    assert (len(dataset.train), len(dataset.validation)) == (12, 5)
+    assert dataset.image_size == 224
+    assert dataset.horizontal_flip
+    assert not dataset.in_memory
+    assert dataset.fingerprint == load("shades", data_dir=prepared).fingerprint
+    labels = []
+    for i in range(len(dataset.train)):
+        example = dataset.train[i]
+        assert isinstance(example["image"], bytes)
+        assert (np.asarray(decode(example["image"])).mean() > 100) == bool(example["label"])
+        labels.append(example["label"])
+    assert sorted(labels) == [0] * 6 + [1] * 6
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_batches_come_from_it_whatever_reads_them(prepared, num_workers):
+    dataset = load("shades", data_dir=prepared)
+    options = {"image_size": 8, "batch_size": 4, "num_workers": num_workers}
+    batches = train_batches(dataset, augmentation=Augmentation(), seed=0, **options)
+    epoch = [next(batches) for _ in range(3)]
+    batches.close()
+    for batch in epoch:
+        assert ((batch["image"].mean(axis=(1, 2, 3)) > 100) == (batch["label"] == 1)).all()
+    assert np.concatenate([batch["label"] for batch in epoch]).sum() == 6
+    assert sum(batch["mask"].sum() for batch in validation_batches(dataset, **options)) == 5
+
+
+def test_nothing_imports_tensorflow(prepared):
+    program = (
+        "import sys; from jaxeff.data import load; "
+        f"load('shades', data_dir={str(prepared)!r}).train[0]; "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_a_set_that_is_not_prepared_says_how(tmp_path):
+    with pytest.raises(UsageError) as raised:
+        load("imagenet2012", data_dir=tmp_path)
+    message = str(raised.value)
+    for words in (
+        "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
+        f"{tmp_path}/downloads/manual",
+        f"tfds build imagenet2012 --file_format=array_record --data_dir={tmp_path}",
+    ):
+        assert words in message
+    assert "\n" not in message
+    with pytest.raises(UsageError, match="tfds build cifar10 --file_format=array_record"):
+        load("cifar10", data_dir=tmp_path)
+
+
+def test_a_set_of_another_kind_or_of_no_name_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"nosuchset.*did you mean|nosuchset.*known are"):
+        load("nosuchset", data_dir=tmp_path)

@@ -28,9 +28,14 @@ def prepare(compilation_cache: bool) -> None:
     if not compilation_cache:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return
-    caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(caches) / "jaxeff"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def cache_folder() -> pathlib.Path:
+    """`$XDG_CACHE_HOME/jaxeff`, or `~/.cache/jaxeff`."""
+    caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(caches) / "jaxeff"
 
 
 def _has_ynnpack():

@@ -86,6 +86,13 @@ _NUM_WORKERS = flags.DEFINE_integer(
     "Processes that decode images; 0 uses threads. Default: by data set and machine.",
     lower_bound=0,
 )
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+    "on_bad_image",
+    "stop",
+    ["stop", "skip"],
+    "A training image that cannot be read: stop the run with its name, or take the next one in its "
+    "place, count it and name it in the record. In validation it always stops.",
+)
 _LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps between lines of the log.", lower_bound=1)
 _CHECKPOINT_EVERY = flags.DEFINE_integer(
     "checkpoint_every",
@@ -162,6 +169,7 @@ def _run_from_flags():
         stop_at_target=_STOP_AT_TARGET.value,
         eval_every=_EVAL_EVERY.value,
         num_workers=_loader_processes(dataset),
+        on_bad_image=_ON_BAD_IMAGE.value,
         log_every=_LOG_EVERY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
         profile=_PROFILE.value,

@@ -22,6 +22,9 @@ from jaxeff.errors import UsageError
 # Some ImageNet files carry broken camera data. Nothing here reads it, and PIL warns about each.
 warnings.filterwarnings("ignore", message="(?i).*corrupt exif", module=r"PIL\.")
 
+# PIL warns of photographs of more than 90 million pixels, and refuses twice as many as an attack.
+Image.MAX_IMAGE_PIXELS = 400_000_000
+
 _CROP_TRIES = 10
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxeff.data import folder_index
 from jaxeff.data.dataset import Dataset
 from jaxeff.errors import UsageError
 
@@ -75,6 +76,15 @@ class _Pictures(NamedTuple):
     label: int
 
 
+class _Scan(NamedTuple):
+    """What is below the folder: class names, and the pictures of each class in both splits."""
+
+    validation_folder: bytes
+    classes: list[bytes]
+    train: list[_Pictures]
+    validation: list[_Pictures]
+
+
 def load(data_dir: Path) -> Dataset:
     """The data set `image_folder`: the pictures below `data_dir`, named for that folder.
 
@@ -86,7 +96,25 @@ def load(data_dir: Path) -> Dataset:
             be read.
     """
     root = os.fsencode(data_dir)
-    folders, _ = _list(root)
+    kept = folder_index.read(root)
+    scan = _unpack(kept) if kept else _scan(root)
+    return Dataset(
+        name=os.path.basename(os.path.abspath(data_dir)) or "image_folder",
+        train=_source(os.path.join(root, b"train"), scan.train),
+        validation=_source(os.path.join(root, scan.validation_folder), scan.validation),
+        class_names=tuple(os.fsdecode(name) for name in scan.classes),
+        image_size=224,
+        target=None,
+        fingerprint=_fingerprint(scan.classes, scan.train, scan.validation),
+        horizontal_flip=True,
+        evaluation_crop_fraction=224 / 256,
+        in_memory=False,
+    )
+
+
+def _scan(root: bytes) -> "_Scan":
+    times: dict[bytes, int] = {}
+    folders, _ = _list(root, times)
     if b"train" not in folders:
         problem = (
             f"no train/ in {_show(root)}" if folders else f"{_show(root)} has no folders in it"
@@ -100,32 +128,54 @@ def load(data_dir: Path) -> Dataset:
         )
     train_root, validation_root = os.path.join(root, b"train"), os.path.join(root, split.encode())
 
-    classes = _class_folders(train_root)
-    train = _scan_classes(train_root, classes)
+    classes = _class_folders(train_root, times)
+    train = _scan_classes(train_root, classes, times)
     annotations = os.path.join(validation_root, ANNOTATIONS.encode())
     if os.path.exists(annotations):
-        validation = _scan_annotated(validation_root, annotations, classes)
+        validation = _scan_annotated(validation_root, annotations, classes, times)
     else:
-        validation_classes = _class_folders(validation_root)
+        validation_classes = _class_folders(validation_root, times)
         _require_same_classes(train_root, classes, validation_root, validation_classes)
-        validation = _scan_classes(validation_root, classes)
+        validation = _scan_classes(validation_root, classes, times)
 
-    return Dataset(
-        name=os.path.basename(os.path.abspath(data_dir)) or "image_folder",
-        train=_source(train_root, train),
-        validation=_source(validation_root, validation),
-        class_names=tuple(os.fsdecode(name) for name in classes),
-        image_size=224,
-        target=None,
-        fingerprint=_fingerprint(classes, train, validation),
-        horizontal_flip=True,
-        evaluation_crop_fraction=224 / 256,
-        in_memory=False,
-    )
+    scan = _Scan(split.encode(), classes, train, validation)
+    if sum(len(pictures.lengths) for pictures in train) >= folder_index.FEWEST_PICTURES:
+        folder_index.write(root, _packed(scan), times)
+    return scan
 
 
-def _class_folders(split: bytes) -> list[bytes]:
-    folders, pictures = _list(split)
+def _packed(scan: "_Scan") -> dict[str, np.ndarray]:
+    arrays = {
+        "validation_folder": np.frombuffer(scan.validation_folder, np.uint8),
+        "classes": np.frombuffer(b"\0".join(scan.classes), np.uint8),
+    }
+    for name, split in (("train", scan.train), ("validation", scan.validation)):
+        arrays |= {
+            f"{name}_paths": np.frombuffer(b"".join(p.paths for p in split), np.uint8),
+            f"{name}_lengths": np.concatenate([p.lengths for p in split]),
+            f"{name}_sizes": np.concatenate([p.sizes for p in split]),
+            f"{name}_counts": np.array([len(p.lengths) for p in split]),
+        }
+    return arrays
+
+
+def _unpack(arrays: dict[str, np.ndarray]) -> "_Scan":
+    splits = []
+    for name in ("train", "validation"):
+        paths, lengths = arrays[f"{name}_paths"].tobytes(), arrays[f"{name}_lengths"]
+        sizes, pictures, first, byte = arrays[f"{name}_sizes"], [], 0, 0
+        for label, count in enumerate(arrays[f"{name}_counts"].tolist()):
+            here = slice(first, first + count)
+            end = byte + int(lengths[here].sum())
+            pictures.append(_Pictures(paths[byte:end], lengths[here], sizes[here], label))
+            first, byte = first + count, end
+        splits.append(pictures)
+    classes = arrays["classes"].tobytes().split(b"\0")
+    return _Scan(arrays["validation_folder"].tobytes(), classes, *splits)
+
+
+def _class_folders(split: bytes, times: dict[bytes, int]) -> list[bytes]:
+    folders, pictures = _list(split, times)
     if not folders:
         found = f"only {len(pictures)} pictures" if pictures else "nothing"
         raise UsageError(
@@ -135,15 +185,15 @@ def _class_folders(split: bytes) -> list[bytes]:
     return folders
 
 
-def _scan_classes(split: bytes, classes: list[bytes]) -> list[_Pictures]:
+def _scan_classes(split: bytes, classes: list[bytes], times: dict[bytes, int]) -> list[_Pictures]:
     """The pictures of each class, in label order."""
 
     def scan(label: int) -> _Pictures:
         folder = os.path.join(split, classes[label])
-        subfolders, pictures = _list(folder, above=(split,))
+        subfolders, pictures = _list(folder, times, above=(split,))
         for subfolder in subfolders:
             path = os.path.join(folder, subfolder)
-            deeper, more = _list(path, above=(split, folder))
+            deeper, more = _list(path, times, above=(split, folder))
             if deeper:
                 raise UsageError(
                     f"{_show(os.path.join(path, deeper[0]))} is two folders below its class: "
@@ -161,13 +211,16 @@ def _scan_classes(split: bytes, classes: list[bytes]) -> list[_Pictures]:
         return list(pool.map(scan, range(len(classes))))
 
 
-def _scan_annotated(split: bytes, annotations: bytes, classes: list[bytes]) -> list[_Pictures]:
+def _scan_annotated(
+    split: bytes, annotations: bytes, classes: list[bytes], times: dict[bytes, int]
+) -> list[_Pictures]:
     """The pictures of `split/images`, labelled by the file `annotations`, in label order."""
     folder = os.path.join(split, b"images")
-    sizes = dict(_list(folder, above=(split,))[1])
+    sizes = dict(_list(folder, times, above=(split,))[1])
     label_of = {name: label for label, name in enumerate(classes)}
     of_class: list[list[tuple[bytes, int]]] = [[] for _ in classes]
     try:
+        times[annotations] = os.stat(annotations).st_mtime_ns
         with open(annotations, "rb") as file:
             lines = file.read().splitlines()
     except OSError as error:
@@ -222,14 +275,16 @@ def _require_same_classes(
 
 
 def _list(
-    folder: bytes, above: tuple[bytes, ...] = ()
+    folder: bytes, times: dict[bytes, int], above: tuple[bytes, ...] = ()
 ) -> tuple[list[bytes], list[tuple[bytes, int]]]:
     """Subfolders, and pictures with their sizes in bytes; both in byte order, nothing hidden.
 
-    A link back to the folder itself or to one of the folders `above` it is left out.
+    A link back to the folder itself or to one of the folders `above` it is left out. The folder's
+    time of change, from before it is read, goes into `times`.
     """
     folders, pictures = [], []
     try:
+        times[folder] = os.stat(folder).st_mtime_ns
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith(b"."):

@@ -47,6 +47,8 @@ _PIXELS_WORTH_A_THREAD = (
 # Arrays below this many bytes travel between processes by value: a shared segment costs more.
 _MIN_SHARED_BYTES = 16 * 1024
 _SHARED_MEMORY = "/dev/shm"
+# Pictures in a row that are skipped at most: more are no accident.
+MOST_SKIPPED = 8
 
 
 def train_batches(
@@ -61,6 +63,7 @@ def train_batches(
     process_count: int = 1,
     num_workers: int = 0,
     prefetch: int = 2,
+    on_bad_image: str = "stop",
 ) -> "Batches":
     """The endless stream of training batches, this process's part of each.
 
@@ -77,6 +80,9 @@ def train_batches(
         process_count: the number of processes that share each batch.
         num_workers: worker processes that decode; 0 decodes in threads of this one.
         prefetch: batches that each worker, or this process, makes ahead of their use.
+        on_bad_image: what to do with a picture that cannot be read: `stop` raises, `skip` takes the
+            next readable one of the epoch's order in its place (which one depends on nothing else)
+            and adds it to the iterator's `skipped`.
 
     Returns:
         An iterator over `{"image": uint8 [batch_size // process_count, image_size, image_size, 3],
@@ -99,7 +105,12 @@ def train_batches(
     batches = (
         grain.MapDataset.source(ShuffledStream(dataset.train, order_seed))
         .random_map(
-            functools.partial(_train_example, size=image_size, augmentation=augmentation),
+            functools.partial(
+                _train_example,
+                size=image_size,
+                augmentation=augmentation,
+                may_skip=on_bad_image == "skip",
+            ),
             seed=augmentation_seed,
         )
         .slice(slice(process_index, None, process_count))
@@ -186,8 +197,13 @@ class ShuffledStream:
         return sys.maxsize  # Grain's own word for endless
 
     def __getitem__(self, position: int) -> dict[str, Any]:
+        """Picture, label and, to go on from it, the stream and the position."""
+        return {**self.source[self.index(position)], "stream": self, "position": position}
+
+    def index(self, position: int, further: int = 0) -> int:
+        """Which picture is at `position`, or `further` ones later in its epoch, round the end."""
         epoch, rank = divmod(position, len(self.source))
-        return self.source[int(self._order(epoch)[rank])]
+        return int(self._order(epoch)[(rank + further) % len(self.source)])
 
     def _order(self, epoch: int) -> np.ndarray:
         with self._lock:
@@ -195,18 +211,36 @@ class ShuffledStream:
                 # Threads run ahead of each other across the end of one epoch, not of two.
                 for old in sorted(self._orders)[:-1]:
                     del self._orders[old]
-                keys = np.random.Philox(key=[self.seed, epoch]).random_raw(len(self.source))
-                self._orders[epoch] = np.argsort(keys, kind="stable").astype(np.uint32)
+                self._orders[epoch] = _random_order(self.seed, epoch, len(self.source))
             return self._orders[epoch]
 
     def __reduce__(self):
         return ShuffledStream, (self.source, self.seed)
 
 
+def _random_order(seed: int, epoch: int, length: int) -> np.ndarray:
+    """The positions of `length` Philox numbers in rising order, uint32.
+
+    The upper bits of each number and, below them, its position are sorted in place: no array of
+    indices is needed, and among equal upper bits the earlier comes first.
+    """
+    keys = np.random.Philox(key=[seed, epoch]).random_raw(length)
+    position_bits = max(length - 1, 1).bit_length()
+    keys >>= np.uint64(position_bits)
+    keys <<= np.uint64(position_bits)
+    keys |= np.arange(length, dtype=np.uint32)
+    keys.sort()
+    keys &= np.uint64((1 << position_bits) - 1)
+    return keys.astype(np.uint32)
+
+
 class Batches(Iterator[dict[str, np.ndarray]]):
     """Iterator over batches, made in the background from construction until `close`.
 
     Use from one thread. The arrays are the caller's to keep but not to write to.
+
+    Attributes:
+        skipped: indices of the pictures that could not be read, of the batches so far.
     """
 
     def __init__(
@@ -229,6 +263,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
             iterator = iter(_in_workers(batches, num_workers, prefetch, batch_bytes))
             iterator.get_state()  # without this Grain's workers start at the first `next` only
         iterator.start_prefetch()
+        self.skipped: set[int] = set()
         self._iterator = [iterator]  # in a list, for `_close` to take it out of this object's hands
         # Also when this object is dropped, and before the interpreter goes.
         self._close = weakref.finalize(self, _close, self._iterator)
@@ -253,6 +288,9 @@ class Batches(Iterator[dict[str, np.ndarray]]):
                 f"a worker process that reads pictures died ({_exit_code(error)}), often for want "
                 "of memory; run the same command again with a smaller --num_workers"
             ) from error
+        if "skipped" in batch:
+            skipped = np.asarray(batch.pop("skipped"))
+            self.skipped.update(skipped[skipped >= 0].tolist())
         # From a worker come views of shared memory in an array class of Grain's own.
         return {name: np.asarray(array) for name, array in batch.items()}
 
@@ -262,10 +300,33 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 
 
 def _train_example(
-    example: dict[str, Any], rng: np.random.Generator, *, size: int, augmentation: Augmentation
+    example: dict[str, Any],
+    rng: np.random.Generator,
+    *,
+    size: int,
+    augmentation: Augmentation,
+    may_skip: bool,
 ) -> dict[str, Any]:
-    image = train_image(example["image"], size, augmentation, rng)
-    return {"image": image, "label": np.int32(example["label"])}
+    if not may_skip:
+        image = train_image(example["image"], size, augmentation, rng)
+        return {"image": image, "label": np.int32(example["label"])}
+
+    stream, position = example["stream"], example["position"]
+    skipped = np.full(MOST_SKIPPED, -1, np.int64)
+    for further in range(MOST_SKIPPED + 1):
+        index = stream.index(position, further)
+        candidate = stream.source[index] if further else example
+        try:
+            image = train_image(candidate["image"], size, augmentation, rng)
+        except UsageError as error:
+            if further == min(MOST_SKIPPED, len(stream.source) - 1):
+                raise UsageError(
+                    f"{further + 1} pictures in a row cannot be read; the last: {error}"
+                ) from error
+            skipped[further] = index
+        else:
+            return {"image": image, "label": np.int32(candidate["label"]), "skipped": skipped}
+    raise AssertionError("the loop returns or raises")
 
 
 def _evaluation_example(
@@ -349,7 +410,10 @@ def _start_worker(worker_index: int, worker_count: int) -> None:
 
 def _threads(source: Source) -> int:
     """One where pictures are small: then threads lose more at the GIL than a second core gives."""
-    width, height = decode(source[0]["image"]).size
+    try:
+        width, height = decode(source[0]["image"]).size
+    except UsageError:  # Whether that is an error is for the one who wants it.
+        width, height = _PIXELS_WORTH_A_THREAD, 1
     if width * height < _PIXELS_WORTH_A_THREAD:
         return 1
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

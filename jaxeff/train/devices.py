@@ -109,3 +109,17 @@ def any_process(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def union(numbers: Iterable[int]) -> set[int]:
+    """The numbers, none negative, of all processes. All must ask at the same point."""
+    own = np.array(sorted(numbers), np.int64)
+    if jax.process_count() == 1:
+        return set(own.tolist())
+    longest = int(multihost_utils.process_allgather(np.array(len(own))).max())
+    padded = np.pad(own, (0, longest - len(own)), constant_values=-1)
+    # In halves: JAX has no 64-bit integers by default.
+    halves = np.stack([padded >> 31, padded & 0x7FFFFFFF]).astype(np.int32)
+    halves = multihost_utils.process_allgather(halves)
+    high, low = (halves[:, i].astype(np.int64) for i in range(2))
+    return set(((high << 31) | low)[high >= 0].tolist())

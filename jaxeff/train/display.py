@@ -98,6 +98,8 @@ class Display:
             f"{_duration(timing['compile_seconds'])} compiling",
             "record": record_path,
         }
+        if skipped := record.get("skipped_images", {}).get("count"):
+            rows["skipped"] = f"{skipped} training images that cannot be read, named in the record"
         self.line("")
         self.entries(rows)
 

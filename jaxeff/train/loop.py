@@ -30,6 +30,8 @@ from jaxeff.train.target import Target
 STEPS_IN_FLIGHT = 8
 # What `profile` traces, in steps of this session: after warm-up, and short enough to look at.
 PROFILED_STEPS = range(10, 20)
+# Unreadable pictures that the record names; it counts them all.
+MOST_NAMED = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Run:
       checkpoint_every: steps between checkpoints, besides the one at each evaluation; 0 for none.
       profile: traces a few steps into `workdir/profile` for TensorBoard or Perfetto.
       command: the command line, for the record.
+      on_bad_image: `stop`, or `skip` training images that cannot be read, named in the record.
     """
 
     model: str
@@ -71,6 +74,7 @@ class Run:
     checkpoint_every: int = 0
     profile: bool = False
     command: str = ""
+    on_bad_image: str = "stop"
 
     @property
     def steps_per_epoch(self) -> float:
@@ -152,6 +156,7 @@ class Session:
             **scale,
         )
         self.step = 0
+        self.skipped: set[int] = set()
         self._tracing = False
         # Losses since the last evaluation, for the curve's training loss.
         self.loss_sum, self.loss_count = 0.0, 0
@@ -195,6 +200,7 @@ class Session:
             batches = devices.to_devices(images)
             while not self._is_done():
                 stopped = self.train_until(self._next_pause(evaluations), batches, interrupted)
+                self._note_skipped(images)
                 if not math.isfinite(self.loss_sum):
                     return "diverged"
                 if self.step in evaluations and not self._evaluate(evaluations[self.step]):
@@ -359,7 +365,16 @@ class Session:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             num_workers=run.num_workers,
+            on_bad_image=run.on_bad_image,
         )
+
+    def _note_skipped(self, images):
+        """Brings the record's list of unreadable pictures up to date, over all processes."""
+        if self.run.on_bad_image != "skip":
+            return
+        self.skipped |= devices.union(images.skipped)
+        names = [_name_of(self.run.dataset.train, index) for index in sorted(self.skipped)]
+        self.record["skipped_images"] = {"count": len(names), "names": names[:MOST_NAMED]}
 
     @contextlib.contextmanager
     def _profiled(self):
@@ -397,6 +412,7 @@ class Session:
         workdir.check_same_run(self.run.workdir, self.record, earlier)
         for section in ("run_id", "created", "target", "curve", "timing", "status"):
             self.record[section] = earlier[section]
+        self.skipped = set(progress.get("skipped", ()))
         self.step = self.checkpoints.latest_step
         self.loss_sum, self.loss_count = progress["loss_sum"], progress["loss_count"]
         self._update_totals()
@@ -409,6 +425,7 @@ class Session:
             "record": self.record,
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
+            "skipped": sorted(self.skipped),
         }
         self.checkpoints.save(
             self.step, devices.first_copy(self.state), json.loads(json.dumps(progress))
@@ -454,6 +471,11 @@ class Session:
                 "workdir": run.workdir,
             }
         )
+
+
+def _name_of(source, index):
+    image = source[index]["image"]
+    return image if isinstance(image, str) else f"training picture {index}"
 
 
 def _new_record(run, cost):

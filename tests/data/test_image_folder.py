@@ -300,3 +300,78 @@ def test_imagenet_files_load_and_decode(tmp_path):
     assert dataset.class_names == tuple(sorted(os.listdir(sample / "validation")))
     sizes = [decode(dataset.train[i]["image"]).size for i in range(0, 36, 6)]
     assert np.min(sizes) > 50
+
+
+def many_pictures(root, monkeypatch):
+    """A folder whose index is kept, with times of change that have settled."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept(root)))
+    monkeypatch.setattr("jaxeff.data.folder_index.FEWEST_PICTURES", 1)
+    settle(root)
+    return image_folder(root)
+
+
+def kept(root):
+    return root.with_name(f"{root.name}-cache")
+
+
+def settle(root):
+    for path in [root, *root.rglob("*")]:
+        if path.is_dir():
+            os.utime(path, ns=(path.stat().st_mtime_ns - 10**10,) * 2)
+
+
+def test_the_index_is_read_again_and_says_the_same(two_classes, monkeypatch):
+    first = many_pictures(two_classes, monkeypatch)
+    monkeypatch.setattr("jaxeff.data.image_folder._scan", lambda root: pytest.fail("scanned"))
+    again = image_folder(two_classes)
+    assert again.fingerprint == first.fingerprint
+    assert again.class_names == first.class_names
+    for left, right in ((first.train, again.train), (first.validation, again.validation)):
+        assert listing(left) == listing(right)
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "new class", "damage"])
+def test_a_folder_that_changed_is_scanned_again(two_classes, monkeypatch, change):
+    many_pictures(two_classes, monkeypatch)
+    if change == "add":
+        picture(two_classes / "train" / "a" / "3.png")
+    elif change == "remove":
+        (two_classes / "train" / "b" / "2.png").unlink()
+    elif change == "new class":
+        for split in ("train", "val"):
+            picture(two_classes / split / "c" / "1.png")
+    else:
+        for path in kept(two_classes).rglob("*.npz"):
+            path.write_bytes(path.read_bytes()[:50])
+    count = {"add": 5, "remove": 3, "new class": 5, "damage": 4}[change]
+    assert len(image_folder(two_classes).train) == count
+
+
+def test_a_folder_that_just_changed_is_not_kept(two_classes, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept(two_classes)))
+    monkeypatch.setattr("jaxeff.data.folder_index.FEWEST_PICTURES", 1)
+    image_folder(two_classes)
+    assert not kept(two_classes).exists()
+
+
+def test_names_like_imagenets_take_six_bytes_a_picture(tmp_path):
+    for i in range(300):
+        path = tmp_path / "train" / "n01440764" / f"n01440764_{7 * i}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    picture(tmp_path / "validation" / "n01440764" / "v.png")
+    source = image_folder(tmp_path).train
+    assert sum(middles.nbytes for middles in source.middles) <= 6 * 300
+    names = sorted(p.name for p in (tmp_path / "train" / "n01440764").iterdir())
+    assert [Path(source[i]["image"]).name for i in range(300)] == names
+    with pytest.raises(IndexError):
+        source[300]
+
+
+def test_names_that_share_all_but_nothing(tmp_path):
+    for name in ("a.png", "aa.png", "aaa.png"):
+        picture(tmp_path / "train" / "c" / name)
+    picture(tmp_path / "validation" / "c" / "v.png")
+    dataset = image_folder(tmp_path)
+    assert [name for name, _ in listing(dataset.train)] == ["c/a.png", "c/aa.png", "c/aaa.png"]
+    assert [name for name, _ in listing(dataset.validation)] == ["c/v.png"]

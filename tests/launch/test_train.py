@@ -106,14 +106,14 @@ def test_training_on_pictures_leaves_a_valid_record_and_says_what_it_took(pictur
     assert "already complete" in again.stdout
 
 
-def test_a_file_that_is_no_picture_ends_the_run_with_its_name(pictures, tmp_path):
+def test_a_file_that_is_no_picture_ends_the_run_with_its_name_or_is_skipped(pictures, tmp_path):
     folder = tmp_path / "broken"
     for picture in pictures.rglob("*.png"):
         copy = folder / picture.relative_to(pictures)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(picture.read_bytes())
     (folder / "train" / "dark" / "0.png").write_text("not a picture")
-    finished = _train(
+    arguments = (
         "--model=mobilenet_v1_x0_25",
         "--dataset=image_folder",
         f"--data_dir={folder}",
@@ -123,7 +123,14 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name(pictures, tmp_path
         "--epochs=1",
         f"--workdir={tmp_path / 'run'}",
     )
-    assert_one_line_and_exit_2(finished, "train/dark/0.png")
+    assert_one_line_and_exit_2(_train(*arguments), "train/dark/0.png")
+    skipping = _train(*arguments, "--on_bad_image=skip")
+    assert skipping.returncode in (0, 3), skipping.stderr
+    assert "1 training images that cannot be read" in skipping.stdout
+    record = records.read(tmp_path / "run" / "record.json")
+    assert record["skipped_images"]["count"] == 1
+    assert record["skipped_images"]["names"][0].endswith("train/dark/0.png")
+    assert record["curve"][-1]["images"] == 10
 
 
 def test_a_run_that_cannot_learn_exits_4(tmp_path):

@@ -16,6 +16,12 @@ torch-compile in bfloat16:
 is what the training loop costs: the same number of steps by the whole loop with its input pipeline,
 by the loop on one batch that is already on the devices, and by the bare compiled step on that
 batch, in turns.
+
+    python launch/benchmark.py input --data_dir=DIR --against=pil,tfdata,torch --cores=1,2
+
+is how many images a second our input pipeline makes of the image folder DIR, beside PIL alone,
+tf.data and PyTorch's DataLoader where they are installed, all on the same cores. With --overlap it
+trains --models on DIR instead and says what the pipeline costs the devices (as `loop` does).
 """
 
 import cli
@@ -25,10 +31,14 @@ _MODELS = flags.DEFINE_string(
     "models", "shufflenet_v2", "Architectures: names with commas between, paper or all."
 )
 _AGAINST = flags.DEFINE_list(
-    "against", "torch", "step: contenders, of torch, torch-compile and native."
+    "against",
+    "torch",
+    "step: contenders, of torch, torch-compile and native. input: of pil, tfdata and torch.",
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Side of the images in pixels. Default: 64, or the data set's."
+    "image_size",
+    None,
+    "Side of the images in pixels. Default: 64; the data set's for loop, 224 for input.",
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum(
@@ -36,13 +46,15 @@ _DTYPE = flags.DEFINE_enum(
 )
 _THREADS = flags.DEFINE_integer("threads", None, "step: of the CPU. Default: all.", lower_bound=1)
 _TURNS = flags.DEFINE_integer("turns", 5, "Turns of each contender.", lower_bound=1)
-_TURN_SECONDS = flags.DEFINE_float("turn_seconds", 2.0, "step: about how long a turn lasts.")
+_TURN_SECONDS = flags.DEFINE_float("turn_seconds", 2.0, "Not loop: about how long a turn lasts.")
 _STEPS = flags.DEFINE_integer("steps", 20, "loop: steps a turn.", lower_bound=1)
 _DATASET = flags.DEFINE_string("dataset", "digits", "loop: data set, as for train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "loop: folder of the data set.")
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", 0, "loop: processes that decode images; 0: threads."
 )
+_CORES = flags.DEFINE_list("cores", ["1"], "input: numbers of CPU cores, with commas between.")
+_OVERLAP = flags.DEFINE_bool("overlap", False, "input: train, and say what the pipeline costs.")
 _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
 
 
@@ -76,12 +88,54 @@ def loop() -> int:
     """What the training loop costs over the bare compiled step."""
     from benchmarks import loop
 
+    _loops(loop.run, _DATASET.value)
+    return 0
+
+
+def input_pipeline() -> int:
+    """Our input pipeline beside its peers, or what it costs a training."""
+    import os
+
+    from benchmarks import input as pipelines
+    from benchmarks import loop
+    from benchmarks.contenders import INPUT_CONTENDERS
+
+    from jaxeff.errors import UsageError
+
+    if _DATA_DIR.value is None:
+        raise UsageError("--data_dir is missing: give an image folder, with train/ in it")
+    if _OVERLAP.value:
+        _loops(loop.run, "image_folder")
+        return 0
+    against = _AGAINST.value
+    for name in against:
+        if name not in INPUT_CONTENDERS or name == "jaxeff":
+            others = ", ".join(key for key in INPUT_CONTENDERS if key != "jaxeff")
+            raise UsageError(f"--against={name}: give some of {others}, or nothing")
+    most = len(os.sched_getaffinity(0))
+    for number in _CORES.value:
+        if not number.isdecimal() or not 1 <= int(number) <= most:
+            raise UsageError(f"--cores={number}: give numbers from 1 to {most}, this machine's")
+    pipelines.run(
+        _DATA_DIR.value,
+        against,
+        image_size=_IMAGE_SIZE.value or 224,
+        batch_size=_BATCH_SIZE.value,
+        cores=[int(number) for number in _CORES.value],
+        turns=_TURNS.value,
+        turn_seconds=_TURN_SECONDS.value,
+        as_json=_FORMAT.value == "json",
+    )
+    return 0
+
+
+def _loops(run, dataset):
     import models
 
     for model in models.select(_MODELS.value):
-        loop.run(
+        run(
             model,
-            _DATASET.value,
+            dataset,
             data_dir=_DATA_DIR.value,
             image_size=_IMAGE_SIZE.value,
             batch_size=_BATCH_SIZE.value,
@@ -90,7 +144,6 @@ def loop() -> int:
             rounds=_TURNS.value,
             as_json=_FORMAT.value == "json",
         )
-    return 0
 
 
 def main(command) -> int:
@@ -99,4 +152,4 @@ def main(command) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, {"step": step, "loop": loop})
+    cli.run(main, __doc__, {"step": step, "loop": loop, "input": input_pipeline})

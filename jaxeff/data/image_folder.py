@@ -112,6 +112,16 @@ def load(data_dir: Path) -> Dataset:
     )
 
 
+def load_pictures(folder: Path) -> FolderSource:
+    """The pictures in the class folders of `folder` alone, such as an image folder's `train`.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    root, times = os.fsencode(folder), {}
+    return _source(root, _scan_classes(root, _class_folders(root, times), times))
+
+
 def _scan(root: bytes) -> "_Scan":
     times: dict[bytes, int] = {}
     folders, _ = _list(root, times)

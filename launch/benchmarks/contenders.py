@@ -21,6 +21,11 @@ CONTENDERS = {
     "torch": ("torch_step", {"compiled": False}),
     "torch-compile": ("torch_step", {"compiled": True}),
 }
+INPUT_CONTENDERS = {
+    name: (f"input_pipelines.{name}", {}) for name in ("jaxeff", "pil", "tfdata", "torch")
+}
+# More than any of them makes ahead of its use, with workers.
+BATCHES_AHEAD = 8
 LAUNCH = pathlib.Path(__file__).parents[1]
 
 
@@ -45,21 +50,39 @@ class Work:
     threads: int | None
 
 
+@dataclasses.dataclass(frozen=True)
+class InputWork:
+    """What every input pipeline does.
+
+    Attributes:
+      data_dir: an image folder.
+      image_size: side of the training crops in pixels.
+      batch_size: images a batch.
+      cores: that the process and its children may run on, and its number of threads or processes.
+    """
+
+    data_dir: str
+    image_size: int
+    batch_size: int
+    cores: int
+
+
 class Contender:
     """The parent's side of a contender's process; ready to take steps once constructed.
 
     Attributes:
-      name: key of `CONTENDERS`.
+      name: key of `CONTENDERS`, or of `INPUT_CONTENDERS`.
       facts: what the contender tells of itself: `compile_seconds` (its first step, compilation
-        included, but for the seconds of an ordinary one), `device` and `software`.
+        included, but for the seconds of an ordinary one), and what its module adds, such as
+        `platform`, `device_kind` and `software`.
 
     Raises:
       UsageError: the contender could not build or take a step.
     """
 
-    def __init__(self, name: str, work: Work):
+    def __init__(self, name: str, work: Work | InputWork, kinds: dict = CONTENDERS):
         self.name = name
-        module, settings = CONTENDERS[name]
+        module, settings = kinds[name]
         message = json.dumps({"module": module, **settings, "work": dataclasses.asdict(work)})
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", message],

@@ -41,7 +41,7 @@ def run(
     recipe = train.resolve("small", model, batch_size=batch_size, epochs=epochs)
     seconds = {"loop with input": [], "loop": [], "bare step": []}
     with tempfile.TemporaryDirectory() as folder:
-        run = train.Run(
+        training = train.Run(
             model=model,
             make_module=functools.partial(models.create, model, len(dataset.class_names)),
             dataset=dataset,
@@ -53,7 +53,9 @@ def run(
             log_every=max(1, steps // 4),
         )
         with (
-            contextlib.closing(train.Session(run, is_first_process=True, silent=True)) as session,
+            contextlib.closing(
+                train.Session(training, is_first_process=True, silent=True)
+            ) as session,
             contextlib.closing(session.training_images()) as images,
         ):
             batches = train.to_devices(images)

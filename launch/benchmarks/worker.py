@@ -28,6 +28,8 @@ def main(message: str) -> None:
 
     environment.prepare(compilation_cache=False)
     settings = json.loads(message)
+    if cores := settings["work"].get("cores"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     try:
         step = importlib.import_module(f"benchmarks.{settings.pop('module')}").Step(**settings)
         first = _timed(step, 1)

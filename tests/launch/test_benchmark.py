@@ -1,5 +1,7 @@
+import itertools
 import json
 
+import PIL.Image
 import pytest
 
 from tests.launch.commands import assert_one_line_and_exit_2, run_command
@@ -31,9 +33,29 @@ def test_our_step_and_the_native_one_take_turns():
     [
         (["step", "--against=jaxef"], "give some of native, torch, torch-compile"),
         (["step", "--models=resnet19"], "did you mean resnet18"),
-        (["stride"], "give what to do, step or loop, not stride"),
+        (["stride"], "give what to do, step or loop or input, not stride"),
+        (["input"], "--data_dir is missing"),
+        (["input", "--data_dir=/nowhere", "--against=pil"], "cannot read '/nowhere/train'"),
+        (["input", "--data_dir=.", "--against=pill"], "give some of pil, tfdata, torch"),
+        (["input", "--data_dir=.", "--against=", "--cores=0"], "--cores=0: give numbers from 1"),
     ],
 )
 def test_mistakes_get_one_line(arguments, message):
     result = _benchmark(*arguments)
     assert_one_line_and_exit_2(result, message)
+
+
+def test_input_pipelines_take_turns(tmp_path):
+    for split, label, i in itertools.product(("train", "validation"), "ab", range(4)):
+        path = tmp_path / split / label / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.effect_noise((60 + i, 50), 40).convert("RGB").save(path)
+    result = _benchmark(
+        "input", f"--data_dir={tmp_path}", "--against=pil", "--batch_size=4", "--turns=2",
+        "--turn_seconds=0.05", "--image_size=16", "--format=json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (facts,) = json.loads(result.stdout)["results"]
+    ours, pil = facts["contenders"]["jaxeff"], facts["contenders"]["pil"]
+    assert ours["images_per_second_per_core"] == ours["images_per_second"] > 0
+    assert pil["ratio_low"] <= pil["ratio"] <= pil["ratio_high"]

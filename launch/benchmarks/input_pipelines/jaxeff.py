@@ -1,0 +1,55 @@
+"""Our own pipeline, as train.py uses it."""
+
+
+class Step:
+    """Takes training batches of a folder of images.
+
+    Args:
+      work: the fields of `contenders.InputWork`.
+    """
+
+    def __init__(self, work: dict):
+        import itertools
+        import pathlib
+
+        from jaxeff import data
+        from jaxeff.data import image_folder
+
+        source = image_folder.load_pictures(pathlib.Path(work["data_dir"]) / "train")
+        dataset = data.Dataset(
+            name="benchmark",
+            train=source,
+            validation=source,
+            class_names=(),
+            image_size=work["image_size"],
+            target=None,
+            fingerprint="",
+            horizontal_flip=True,
+            evaluation_crop_fraction=1.0,
+            in_memory=False,
+        )
+        # On one core another process would only take turns with this one.
+        workers = work["cores"] if work["cores"] > 1 else 0
+        self._batches = data.train_batches(
+            dataset,
+            image_size=work["image_size"],
+            batch_size=work["batch_size"],
+            augmentation=data.Augmentation(),
+            seed=0,
+            num_workers=workers,
+        )
+        self._islice = itertools.islice
+
+    def take(self, steps: int) -> None:
+        """Takes `steps` batches."""
+        for _ in self._islice(self._batches, steps):
+            pass
+
+    def facts(self) -> dict:
+        """The decoder's version."""
+        import importlib.metadata
+
+        return {"software": f"simplejpeg {importlib.metadata.version('simplejpeg')}"}
+
+    def peak_memory_bytes(self) -> None:
+        """As the process has it."""

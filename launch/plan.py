@@ -18,7 +18,7 @@ on the device, and read how many images a second a host's core decodes from
 
     python launch/benchmark.py input --data_dir=DIR
 
-A device is what JAX calls one: a core of TPU v2 and v3 and half of a TPU7x, otherwise a chip.
+and give it as --images_per_second_per_core, for the cores that feeding the devices takes. A device is what JAX calls one: a core of TPU v2 and v3 and half of a TPU7x, otherwise a chip.
 Prices change too often to be kept here: give --price_per_chip_hour from your provider's list.
 """
 
@@ -55,6 +55,12 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images a step.", lower_bo
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Classes.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Of the arithmetic, which decides the peak."
+)
+_PER_CORE = flags.DEFINE_float(
+    "images_per_second_per_core",
+    None,
+    "What a core of the hosts decodes, from benchmark.py input; adds the cores needed.",
+    lower_bound=1e-9,
 )
 _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
 
@@ -161,6 +167,9 @@ def plan(name: str, epochs: float, cost, assumptions: dict) -> dict:
         "train_flops": train_flops,
         "evaluation_flops": evaluation_flops,
         "input_images_per_second": images / (train_flops / attained),
+        "input_cores": None
+        if _PER_CORE.value is None
+        else images / (train_flops / attained) / _PER_CORE.value,
         "hours": hours,
         "chip_hours": chip_hours,
         "cost": None if price is None else price * chip_hours,
@@ -180,6 +189,7 @@ def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
         "epochs": "",
         "FLOPs, training": f"{total['train_flops']:.3e}",
         "images/s to feed": "",
+        **({"cores for that": ""} if _PER_CORE.value else {}),
         "hours": f"{total['hours']:,.2f}",
         "chip-hours": f"{total['chip_hours']:,.1f}",
     } | ({"cost": f"{total['cost']:,.2f}"} if priced else {})
@@ -191,6 +201,7 @@ def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
             f"{row['epochs']:g}",
             f"{row['train_flops']:.3e}",
             f"{row['input_images_per_second']:,.0f}",
+            *([f"{row['input_cores']:,.1f}"] if _PER_CORE.value else []),
             f"{row['hours']:,.2f}",
             f"{row['chip_hours']:,.1f}",
             *([f"{row['cost']:,.2f}"] if priced else []),

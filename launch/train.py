@@ -178,12 +178,14 @@ def _run_from_flags():
 
 
 def _loader_processes(dataset) -> int:
-    """Decoding files takes processes, one a core but one for the run itself; memory takes none."""
+    """As asked for, else what suits the machine; memory takes no processes."""
     import os
+
+    from jaxeff import data
 
     if _NUM_WORKERS.value is not None:
         return _NUM_WORKERS.value
-    return 0 if dataset.in_memory else max(1, min(16, (os.cpu_count() or 2) - 1))
+    return 0 if dataset.in_memory else data.loader_processes(os.cpu_count() or 1)
 
 
 if __name__ == "__main__":

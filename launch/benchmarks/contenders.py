@@ -25,7 +25,7 @@ INPUT_CONTENDERS = {
     name: (f"input_pipelines.{name}", {}) for name in ("jaxeff", "pil", "tfdata", "torch")
 }
 # More than any of them makes ahead of its use, with workers.
-BATCHES_AHEAD = 8
+BATCHES_AHEAD = 16
 LAUNCH = pathlib.Path(__file__).parents[1]
 
 

@@ -27,10 +27,10 @@ def measure(
             )
             for name in ("jaxeff", *against)
         }
-        steps = {
-            name: max(1, round(4 * turn_seconds / contender.seconds(4)))
-            for name, contender in field.items()
-        }
+        steps = {}
+        for name, contender in field.items():
+            contender.seconds(contenders.BATCHES_AHEAD)
+            steps[name] = max(1, round(8 * turn_seconds / contender.seconds(8)))
         rates = {name: [] for name in field}
         for _ in range(turns):
             for name, contender in field.items():

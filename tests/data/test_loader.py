@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxeff.data import Augmentation, load, train_batches, validation_batches
+from jaxeff.data import (
+    Augmentation,
+    load,
+    loader_processes,
+    train_batches,
+    validation_batches,
+)
 from jaxeff.data.augment import decode, evaluation_image
 from jaxeff.data.dataset import ArraySource, Dataset
 from jaxeff.data.loader import ShuffledStream
@@ -320,3 +326,8 @@ def test_numbers_out_of_range_are_refused_before_the_first_batch(options, says):
 def test_validation_refuses_a_batch_that_does_not_divide():
     with pytest.raises(UsageError, match="multiple, such as 9"):
         validation_batches(numbered(3), image_size=SIZE, batch_size=8, process_count=3)
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 0), (2, 0), (4, 0), (8, 7), (64, 16)])
+def test_few_cores_decode_in_threads_and_many_in_processes(cores, processes):
+    assert loader_processes(cores) == processes

@@ -20,6 +20,7 @@ def test_a_plan_follows_from_count_peak_and_utilization():
         "--train_images=1000",
         "--validation_images=100",
         "--price_per_chip_hour=3",
+        "--images_per_second_per_core=500",
         "--format=json",
     )
     assert finished.returncode == 0, finished.stderr
@@ -42,6 +43,7 @@ def test_a_plan_follows_from_count_peak_and_utilization():
     assert row["chip_hours"] == pytest.approx(8 * row["hours"])
     assert row["cost"] == pytest.approx(24 * row["hours"])
     assert row["input_images_per_second"] == pytest.approx(2000 * attained / training)
+    assert row["input_cores"] == pytest.approx(row["input_images_per_second"] / 500)
     assert plan["total"]["cost"] == row["cost"]
     assert "TPU v3" in plan["assumptions"]["device_kind"]
 

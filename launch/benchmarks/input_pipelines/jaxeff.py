@@ -28,15 +28,13 @@ class Step:
             evaluation_crop_fraction=1.0,
             in_memory=False,
         )
-        # On one core another process would only take turns with this one.
-        workers = work["cores"] if work["cores"] > 1 else 0
         self._batches = data.train_batches(
             dataset,
             image_size=work["image_size"],
             batch_size=work["batch_size"],
             augmentation=data.Augmentation(),
             seed=0,
-            num_workers=workers,
+            num_workers=data.loader_processes(work["cores"]),
         )
         self._islice = itertools.islice
 

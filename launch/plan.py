@@ -18,7 +18,9 @@ on the device, and read how many images a second a host's core decodes from
 
     python launch/benchmark.py input --data_dir=DIR
 
-and give it as --images_per_second_per_core, for the cores that feeding the devices takes. A device is what JAX calls one: a core of TPU v2 and v3 and half of a TPU7x, otherwise a chip.
+and give it as --images_per_second_per_core, for the cores that feeding the devices takes.
+
+A device is what JAX calls one: a core of TPU v2 and v3 and half of a TPU7x, otherwise a chip.
 Prices change too often to be kept here: give --price_per_chip_hour from your provider's list.
 """
 

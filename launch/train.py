@@ -86,6 +86,13 @@ _NUM_WORKERS = flags.DEFINE_integer(
     "Processes that decode images; 0 uses threads. Default: by data set and machine.",
     lower_bound=0,
 )
+_CACHE = flags.DEFINE_enum(
+    "cache",
+    "none",
+    ["none", "memory", "device"],
+    "Training images of one size: decode them all at the start, and keep them in memory or on the "
+    "devices, which then crop and mirror them.",
+)
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image",
     "stop",
@@ -139,6 +146,8 @@ def _run_from_flags():
     if not _EVAL_EVERY.value > 0:
         raise UsageError(f"--eval_every={_EVAL_EVERY.value}: give a number of epochs above 0")
     dataset = data.load(_DATASET.value, data_dir=_DATA_DIR.value, image_size=_IMAGE_SIZE.value)
+    if _CACHE.value != "none":
+        dataset = data.in_memory(dataset, _progress)
     recipe = train.resolve(
         _RECIPE.value or ("small" if dataset.in_memory else "paper"),
         _MODEL.value,
@@ -170,11 +179,20 @@ def _run_from_flags():
         eval_every=_EVAL_EVERY.value,
         num_workers=_loader_processes(dataset),
         on_bad_image=_ON_BAD_IMAGE.value,
+        cache_on_devices=_CACHE.value == "device",
         log_every=_LOG_EVERY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
         profile=_PROFILE.value,
         command=shlex.join(["python", *sys.argv]),
     )
+
+
+def _progress(items):
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, "decoding", console=console, disable=not console.is_terminal)
 
 
 def _loader_processes(dataset) -> int:

@@ -1,8 +1,10 @@
 from jaxeff.data.augment import Augmentation
+from jaxeff.data.cache import crop_and_flip, in_memory
 from jaxeff.data.dataset import Dataset
 from jaxeff.data.datasets import load, names
 from jaxeff.data.loader import (
     Batches,
+    crop_batches,
     loader_processes,
     train_batches,
     validation_batches,
@@ -12,6 +14,9 @@ __all__ = [
     "Augmentation",
     "Batches",
     "Dataset",
+    "crop_and_flip",
+    "crop_batches",
+    "in_memory",
     "load",
     "loader_processes",
     "names",

@@ -112,9 +112,7 @@ def train_image(
     header = jpeg.frame(content) if isinstance(content, bytes) else None
     image = None if header else decode(content, name=picture)
     height, width = (header.height, header.width) if header else (image.height, image.width)
-    box = random_resized_crop_box(
-        rng, height, width, augmentation.crop_area, augmentation.crop_aspect
-    )
+    box, flip = train_crop(height, width, augmentation, rng)
     pixels = jpeg.crop(content, header, box, size) if header else None
     if pixels is None:
         image = image or decode(content, name=picture)
@@ -123,9 +121,19 @@ def train_image(
         # border.
         crop = image.crop((left, top, left + width, top + height))
         pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
-    if augmentation.horizontal_flip and rng.random() < 0.5:
+    if flip:
         pixels = cv2.flip(pixels, 1)
     return pixels
+
+
+def train_crop(
+    height: int, width: int, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[tuple[int, int, int, int], bool]:
+    """The box `(top, left, height, width)` and the flip that `train_image` would draw."""
+    box = random_resized_crop_box(
+        rng, height, width, augmentation.crop_area, augmentation.crop_aspect
+    )
+    return box, augmentation.horizontal_flip and rng.random() < 0.5
 
 
 def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.ndarray:

@@ -36,7 +36,13 @@ import grain
 import numpy as np
 from absl import flags
 
-from jaxeff.data.augment import Augmentation, decode, evaluation_image, train_image
+from jaxeff.data.augment import (
+    Augmentation,
+    decode,
+    evaluation_image,
+    train_crop,
+    train_image,
+)
 from jaxeff.data.dataset import Dataset, Source
 from jaxeff.errors import UsageError
 
@@ -94,6 +100,40 @@ def train_batches(
         UsageError: `batch_size` does not divide among the processes, a number is out of range, or,
             while iterating, a picture cannot be read.
     """
+    return _training_stream(
+        dataset,
+        functools.partial(
+            _train_example,
+            size=image_size,
+            augmentation=augmentation,
+            may_skip=on_bad_image == "skip",
+        ),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        process_index=process_index,
+        process_count=process_count,
+        num_workers=num_workers,
+        num_threads=_threads(dataset.train),
+        prefetch=prefetch,
+        image_bytes=image_size**2 * 3,
+    )
+
+
+def _training_stream(
+    dataset,
+    example,
+    *,
+    batch_size,
+    seed,
+    start_step,
+    process_index,
+    process_count,
+    num_workers,
+    num_threads,
+    prefetch,
+    image_bytes,
+):
     local_batch = _local_batch(batch_size, process_index, process_count)
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; give 0 or more")
@@ -106,15 +146,7 @@ def train_batches(
     )
     batches = (
         grain.MapDataset.source(ShuffledStream(dataset.train, order_seed))
-        .random_map(
-            functools.partial(
-                _train_example,
-                size=image_size,
-                augmentation=augmentation,
-                may_skip=on_bad_image == "skip",
-            ),
-            seed=augmentation_seed,
-        )
+        .random_map(example, seed=augmentation_seed)
         .slice(slice(process_index, None, process_count))
         .batch(local_batch)
         .slice(slice(start_step, None))
@@ -122,9 +154,47 @@ def train_batches(
     return Batches(
         batches,
         num_workers=num_workers,
-        num_threads=_threads(dataset.train),
+        num_threads=num_threads,
         prefetch=prefetch,
-        batch_bytes=local_batch * image_size**2 * 3,
+        batch_bytes=local_batch * image_bytes,
+    )
+
+
+def crop_batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """The stream of `train_batches`, as boxes in cached pictures instead of pixels.
+
+    Args:
+        dataset: whose training pictures are in memory (`cache.in_memory`).
+        batch_size, augmentation, seed, start_step, process_index, process_count: as there.
+
+    Returns:
+        An iterator over `{"index": int32 [n], "box": int32 [n, 4], "flip": bool [n], "label": int32
+        [n]}`, for `cache.crop_and_flip`.
+
+    Raises:
+        UsageError: as `train_batches`.
+    """
+    return _training_stream(
+        dataset,
+        functools.partial(_crop_example, augmentation=augmentation),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        process_index=process_index,
+        process_count=process_count,
+        num_workers=0,
+        num_threads=1,
+        prefetch=4,
+        image_bytes=32,
     )
 
 
@@ -338,6 +408,19 @@ def _train_example(
         else:
             return {"image": image, "label": np.int32(candidate["label"]), "skipped": skipped}
     raise AssertionError("the loop returns or raises")
+
+
+def _crop_example(
+    example: dict[str, Any], rng: np.random.Generator, *, augmentation: Augmentation
+) -> dict[str, Any]:
+    height, width = example["image"].shape[:2]
+    box, flip = train_crop(height, width, augmentation, rng)
+    return {
+        "index": np.int32(example["stream"].index(example["position"])),
+        "box": np.array(box, np.int32),
+        "flip": np.bool_(flip),
+        "label": np.int32(example["label"]),
+    }
 
 
 def _evaluation_example(

@@ -55,6 +55,8 @@ class Run:
       checkpoint_every: steps between checkpoints, besides the one at each evaluation; 0 for none.
       profile: traces a few steps into `workdir/profile` for TensorBoard or Perfetto.
       command: the command line, for the record.
+      cache_on_devices: keeps the training images, which are in memory, on every device, and crops
+        and mirrors them there.
       on_bad_image: `stop`, or `skip` training images that cannot be read, named in the record.
     """
 
@@ -75,6 +77,7 @@ class Run:
     profile: bool = False
     command: str = ""
     on_bad_image: str = "stop"
+    cache_on_devices: bool = False
 
     @property
     def steps_per_epoch(self) -> float:
@@ -197,7 +200,7 @@ class Session:
         else:
             self._publish("running")
         with contextlib.closing(self.training_images()) as images, self.display:
-            batches = devices.to_devices(images)
+            batches = self.training_batches(images)
             while not self._is_done():
                 stopped = self.train_until(self._next_pause(evaluations), batches, interrupted)
                 self._note_skipped(images)
@@ -355,18 +358,39 @@ class Session:
     def training_images(self) -> data.Batches:
         """This process's training batches on the host, from the present step on, without end."""
         run = self.run
+        stream = {
+            "batch_size": run.recipe.batch_size,
+            "augmentation": run.recipe.augmentation,
+            "seed": run.seed,
+            "start_step": self.step,
+            "process_index": jax.process_index(),
+            "process_count": jax.process_count(),
+        }
+        if run.cache_on_devices:
+            return data.crop_batches(run.dataset, **stream)
         return data.train_batches(
             run.dataset,
             image_size=run.image_size,
-            batch_size=run.recipe.batch_size,
-            augmentation=run.recipe.augmentation,
-            seed=run.seed,
-            start_step=self.step,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
             num_workers=run.num_workers,
             on_bad_image=run.on_bad_image,
+            **stream,
         )
+
+    def training_batches(self, images: data.Batches) -> Iterator[dict]:
+        """The batches of `training_images` on the devices, as the training step takes them."""
+        batches = devices.to_devices(images)
+        if not self.run.cache_on_devices:
+            return batches
+        cached = devices.replicate(self.run.dataset.train.images)
+
+        def crop(images, batch):
+            pixels = data.crop_and_flip(
+                images, batch["index"], batch["box"], batch["flip"], self.run.image_size
+            )
+            return {"image": pixels, "label": batch["label"]}
+
+        crop = jax.pmap(crop, axis_name=devices.AXIS)
+        return (crop(cached, batch) for batch in batches)
 
     def _note_skipped(self, images):
         """Brings the record's list of unreadable pictures up to date, over all processes."""

@@ -139,6 +139,19 @@ def test_one_device_and_four_give_the_same_losses_and_the_same_counts(whole, tmp
         np.testing.assert_allclose(a["validation_loss"], b["validation_loss"], rtol=1e-2)
 
 
+@pytest.mark.parametrize("devices", [1, 4])
+def test_images_kept_on_the_devices_give_the_run_of_the_host(whole, tmp_path, devices):
+    record, _ = whole
+    cached = _record(_start(tmp_path, "cache_on_devices=True", devices=devices))
+    assert cached["compute"]["flops_per_step"] == record["compute"]["flops_per_step"]
+    for ours, theirs in zip(cached["curve"], record["curve"], strict=False):
+        assert ours["images"] == theirs["images"]
+    # The same crops but for rounding to a grey level.
+    first, host = cached["curve"][0], record["curve"][0]
+    assert first["train_loss"] == pytest.approx(host["train_loss"], rel=0.02)
+    assert first["validation_loss"] == pytest.approx(host["validation_loss"], rel=0.1)
+
+
 def test_a_signal_ends_the_run_after_a_checkpoint_and_the_rest_is_as_if_it_had_not(whole, tmp_path):
     process = _start(tmp_path, "log_every=1")
     while not (tmp_path / "metrics.jsonl").exists() or not (

@@ -12,6 +12,7 @@ class Step:
         import pathlib
 
         import torch
+        import torch_models  # noqa: F401 (lets torchvision load beside another build of torch)
         import torchvision
         from torchvision.transforms import v2
 

@@ -1,0 +1,100 @@
+"""Small sets kept decoded: in memory, or on the devices with crop and flip done there.
+
+On the devices the crops are those that the host would make: it still draws boxes and flips, with
+the same numbers, and sends these instead of pixels. The pixels agree within one grey level.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxeff.data.augment import decode
+from jaxeff.data.dataset import ArraySource, Dataset, Source
+from jaxeff.errors import UsageError
+
+MOST_BYTES = 8 * 2**30
+
+
+def in_memory(dataset: Dataset, progress=iter) -> Dataset:
+    """The data set with its training pictures decoded, for sets whose pictures are all of one size.
+
+    The fingerprint stays that of the files. Validation pictures are read as before.
+
+    Args:
+        dataset: any.
+        progress: wraps the iteration over the pictures, to show it.
+
+    Raises:
+        UsageError: the pictures differ in size, are too many, or one cannot be read.
+    """
+    if isinstance(dataset.train, ArraySource):
+        return dataset
+    return dataclasses.replace(dataset, train=_decoded(dataset.train, progress))
+
+
+def _decoded(source: Source, progress) -> ArraySource:
+    first = np.asarray(decode(source[0]["image"]))
+    size = len(source) * first.nbytes
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"--cache: {len(source):,} pictures of {first.shape[1]} x {first.shape[0]} pixels are "
+            f"{size / 2**30:.0f} GiB decoded, and {MOST_BYTES / 2**30:.0f} are kept at most"
+        )
+    images = np.empty((len(source), *first.shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for index in progress(range(len(source))):
+        example = source[index]
+        pixels = np.asarray(decode(example["image"]))
+        if pixels.shape != first.shape:
+            raise UsageError(
+                f"--cache wants pictures of one size: {example['image']!r:.200} has "
+                f"{pixels.shape[1]} x {pixels.shape[0]} pixels, the first {first.shape[1]} x "
+                f"{first.shape[0]}"
+            )
+        images[index], labels[index] = pixels, example["label"]
+    return ArraySource(images, labels)
+
+
+def crop_and_flip(
+    images: jax.Array, index: jax.Array, box: jax.Array, flip: jax.Array, size: int
+) -> jax.Array:
+    """Crops of cached images, resized as PIL does and mirrored where asked for.
+
+    Args:
+        images: uint8 `[N, H, W, 3]`.
+        index: int32 `[B]`, which image.
+        box: int32 `[B, 4]`, top, left, height and width in pixels.
+        flip: bool `[B]`.
+        size: side of the result.
+
+    Returns:
+        uint8 `[B, size, size, 3]`.
+    """
+    rows = _weights(box[:, 0], box[:, 2], images.shape[1], size)
+    columns = _weights(box[:, 1], box[:, 3], images.shape[2], size)
+    columns = jnp.where(flip[:, None, None], columns[:, ::-1], columns)
+    chosen = images[index].astype(jnp.float32)
+    exact = jax.lax.Precision.HIGHEST
+    # Across first, then down, rounding in between, as PIL does.
+    wide = jnp.einsum("bxw,bhwc->bhxc", columns, chosen, precision=exact)
+    wide = jnp.floor(wide + 0.5)
+    return jnp.floor(jnp.einsum("byh,bhxc->byxc", rows, wide, precision=exact) + 0.5).astype(
+        jnp.uint8
+    )
+
+
+def _weights(start, length, pixels, size):
+    """`[B, size, pixels]`: what each pixel of the box adds to each of the result.
+
+    A triangle as wide as a result's pixel, and at least as one of the picture.
+    """
+    step = length.astype(jnp.float32)[:, None] / size
+    centre = start[:, None] + (jnp.arange(size) + 0.5) * step
+    distance = jnp.abs(jnp.arange(pixels) + 0.5 - centre[:, :, None])
+    weights = jnp.maximum(0.0, 1.0 - distance / jnp.maximum(step, 1.0)[:, :, None])
+    place = jnp.arange(pixels)
+    inside = (place >= start[:, None]) & (place < (start + length)[:, None])
+    weights = jnp.where(inside[:, None, :], weights, 0.0)
+    return weights / weights.sum(axis=2, keepdims=True)

@@ -20,4 +20,5 @@ os.environ |= {
 @pytest.fixture(scope="session", autouse=True)
 def _shared_compilation_cache():
     yield
-    _CACHE.cleanup()
+    if _CACHE is not None:
+        _CACHE.cleanup()

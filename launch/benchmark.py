@@ -3,10 +3,10 @@
     python launch/benchmark.py step --models=paper --against=torch,native
 
 times one training step of each model against PyTorch's (pip install -e '.[bench]') and against our
-own model in XLA's native form of every layer. All do the same work; each runs in a process of its
-own; they take turns, so that what else the machine does hits all alike. `ours/its` is our speed
-over the contender's (the median of the turns, with the least and the most). On a GPU, compare with
-torch-compile in bfloat16:
+own model in XLA's native form of every layer (with the same XLA flags). All do the same work; each
+runs in a process of its own; they take turns, so that what else the machine does hits all alike.
+`ours/its` is our speed over the contender's (the median of the turns, with the least and the most).
+On a GPU, compare with torch-compile in bfloat16:
 
     python launch/benchmark.py step --models=paper --against=torch-compile --dtype=bfloat16 \\
         --batch_size=256 --image_size=224

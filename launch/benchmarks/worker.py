@@ -37,7 +37,8 @@ def main(message: str) -> None:
         while usual < WARM_UP_SECONDS:
             usual += _timed(step, 1)
     except (UsageError, ImportError, KeyError) as error:
-        answer(error=str(error).strip("'\""))
+        hint = ": pip install -e '.[bench]'" if isinstance(error, ModuleNotFoundError) else ""
+        answer(error=str(error).strip("'\"") + hint)
         return
     _forget_peak_memory()
     answer(compile_seconds=max(0.0, first - _timed(step, 1)), **step.facts())

@@ -1,5 +1,6 @@
 import functools
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from flax import traverse_util
 import models
 from jaxeff import data
 from jaxeff.train.steps import normalise
-from models.torch_weights import convert, torch_name
+from models.torch_weights import convert, read_state_dict, torch_name
 from tests.launch.commands import assert_one_line_and_exit_2, run_command
 from tests.models import seeded
 
@@ -58,6 +59,40 @@ def test_pytorch_weights_are_measured_over_every_image(weights):
     logits = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(101), batch["label"]]
     assert result["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+
+
+def test_a_pth_file_holds_the_same_weights(weights, tmp_path):
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[bench]'")
+    path, state = weights
+    arrays = {name: torch.from_numpy(array) for name, array in state.items()}
+    torch.save(arrays, tmp_path / "plain.pth")
+    torch.save({"state_dict": arrays, "epoch": 3}, tmp_path / "checkpoint.pt")
+    expected = read_state_dict(path)
+    for name in ("plain.pth", "checkpoint.pt"):
+        read = read_state_dict(tmp_path / name)
+        assert read.keys() == expected.keys()
+        assert all(np.array_equal(read[key], expected[key]) for key in expected)
+    flags = (f"--model={NAME}", "--dataset=synthetic", "--image_size=64", "--format=json")
+    results = [
+        json.loads(_evaluate(*flags, f"--torch_weights={file}").stdout)
+        for file in (path, tmp_path / "plain.pth")
+    ]
+    assert results[0].pop("weights") != results[1].pop("weights")
+    assert results[0] == results[1]
+
+
+def test_code_in_a_pth_file_does_not_run(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[bench]'")
+
+    class Evil:
+        def __reduce__(self):
+            return pathlib.Path.touch, (tmp_path / "ran",)
+
+    torch.save({"weight": Evil()}, tmp_path / "evil.pth")
+    assert_one_line_and_exit_2(
+        _evaluate(f"--model={NAME}", f"--torch_weights={tmp_path / 'evil.pth'}"), "evil.pth"
+    )
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_cannot_be_evaluated_is_one_line_and_exit_2(weights, tmp_path):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.launch.commands import assert_one_line_and_exit_2, run_command
-from tests.report.runs import run
+from tests.records.example import run
 
 
 def _save(path, record):

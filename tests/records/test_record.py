@@ -6,69 +6,12 @@ import pytest
 
 from jaxeff import records
 from jaxeff.errors import UsageError
-
-FLOPS_PER_STEP, BATCH_SIZE, MACS = 6000, 10, 95
-
-
-def _point(step, top1):
-    return {
-        "step": step,
-        "epoch": step / 10,
-        "images": step * BATCH_SIZE,
-        "train_flops": step * FLOPS_PER_STEP,
-        "train_loss": 1.5,
-        "top1": top1,
-        "top5": 1.0,
-        "validation_loss": 1.6,
-        "seconds": 0.5 * step,
-    }
+from tests.records.example import run
 
 
 @pytest.fixture
 def record():
-    return {
-        "schema_version": 1,
-        "run_id": "abc",
-        "created": "2026-01-02T03:04:05+00:00",
-        "command": "python launch/train.py --model=m",
-        "model": {"name": "m", "params": 12, "image_size": 8, "num_classes": 10},
-        "recipe": {"name": "small", "epochs": 2, "batch_size": BATCH_SIZE, "lr": 0.1},
-        "dataset": {
-            "name": "d",
-            "train_examples": 100,
-            "validation_examples": 50,
-            "fingerprint": "f",
-        },
-        "target": {"metric": "top1", "value": 0.5, "reached": True, "step": 20, "epoch": 2},
-        "compute": {
-            "flops_per_step": FLOPS_PER_STEP,
-            "flops_per_image": FLOPS_PER_STEP / BATCH_SIZE,
-            "macs_forward_per_image": MACS,
-            "convention": "as counted",
-            "train_flops": 20 * FLOPS_PER_STEP,
-            "teraflop_s_days": 20 * FLOPS_PER_STEP / 8.64e16,
-            "paper_flops": 3 * MACS * 200,
-            "paper_teraflop_s_days": 3 * MACS * 200 / 8.64e16,
-        },
-        "curve": [_point(10, 0.4), _point(20, 0.6)],
-        "hardware": {
-            "platform": "cpu",
-            "device_kind": "cpu",
-            "device_count": 1,
-            "process_count": 1,
-            "peak_flops_per_second": None,
-        },
-        "timing": {
-            "compile_seconds": 1.0,
-            "train_seconds": 10.0,
-            "eval_seconds": 1.0,
-            "images_per_second": 20.0,
-            "model_flops_utilization": None,
-        },
-        "software": records.software(),
-        "seed": 0,
-        "status": "reached",
-    }
+    return run(top1=(0.4, 0.6), level=0.5, software=records.software())
 
 
 def test_what_is_written_is_read_again(record, tmp_path):

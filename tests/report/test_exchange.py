@@ -6,7 +6,7 @@ import pytest
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.report import exchange, published
-from tests.report.runs import run
+from tests.records.example import run
 
 
 def _write(tmp_path, text):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from jaxeff.report import figures
 from jaxeff.report.analysis import analyse
-from tests.report.runs import run
+from tests.records.example import run
 
 RECORDS = [
     run("alexnet", (0.2, 0.4, 0.6)),

@@ -6,7 +6,7 @@ import pytest
 from jaxeff.errors import UsageError
 from jaxeff.report import exchange, files
 from jaxeff.report.analysis import analyse, page_data
-from tests.report.runs import run
+from tests.records.example import run
 
 
 def _save(folder, *records):

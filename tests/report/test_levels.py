@@ -1,7 +1,7 @@
 import pytest
 
 from jaxeff.report import levels
-from tests.report.runs import run
+from tests.records.example import run
 
 SLOW = [(10.0, 0.2), (20.0, 0.5), (40.0, 0.7)]
 FAST = [(5.0, 0.4), (10.0, 0.6), (20.0, 0.8)]

@@ -8,7 +8,7 @@ import pytest
 
 from jaxeff.report import analysis, files, page
 from jaxeff.report.effective_compute import EffectiveCompute
-from tests.report.runs import run
+from tests.records.example import run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -11,7 +11,7 @@ from jaxeff.report import published, tables
 from jaxeff.report.audit import DISAGREES, audit
 from jaxeff.report.model_costs import model_costs
 from tests.launch.commands import ROOT
-from tests.report.runs import run
+from tests.records.example import run
 
 
 def _rows(table):

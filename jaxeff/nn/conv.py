@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import forms, initializers
+from jaxeff.nn import forms, initializers, onednn, onednn_conv
 from jaxeff.nn.channel_sums import add_bias, channel_sums
+from jaxeff.nn.native_conv import native_conv
 
 Pair = tuple[int, int]
 
@@ -46,9 +47,19 @@ def conv2d(
     Returns:
       `[N, H', W', F]` with `H' = (H + 2 * padding[0] - kh) // strides[0] + 1`.
     """
-    native = functools.partial(_native, strides=strides, padding=padding, groups=groups)
-    cpu = _cpu_form(images.shape, kernel.shape, strides, padding, groups)
+    native = functools.partial(native_conv, strides=strides, padding=padding, groups=groups)
+    if onednn.supports(images, kernel):
+        cpu = _onednn_form(images.shape, kernel.shape, strides, padding, groups)
+    else:
+        cpu = _cpu_form(images.shape, kernel.shape, strides, padding, groups)
     return forms.by_platform(images, kernel, cpu=cpu, native=native)
+
+
+def _onednn_form(images_shape, kernel_shape, strides, padding, groups):
+    del images_shape
+    if kernel_shape[:2] == (1, 1) and padding == (0, 0) and groups == 1:
+        return functools.partial(onednn_conv.pointwise, strides=strides)
+    return onednn_conv.convolve(strides, padding, groups)
 
 
 def _cpu_form(images_shape, kernel_shape, strides, padding, groups):
@@ -79,22 +90,11 @@ def _is_tiny(images_shape, kernel_shape, strides, padding):
     return rows * columns <= TINY_PICTURE
 
 
-def _native(images, kernel, *, strides, padding, groups):
-    return jax.lax.conv_general_dilated(
-        images,
-        kernel,
-        window_strides=strides,
-        padding=[(p, p) for p in padding],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
 def _pointwise(images, kernel, *, strides, groups):
     """1x1 convolution of every stride-th pixel, as a batched matrix product where grouped."""
     images = images[:, :: strides[0], :: strides[1], :]
     if groups == 1:
-        return _native(images, kernel, strides=(1, 1), padding=(0, 0), groups=1)
+        return native_conv(images, kernel, strides=(1, 1), padding=(0, 0), groups=1)
     batch, height, width, channels = images.shape
     images = images.reshape(batch, height, width, groups, channels // groups)
     matrices = kernel.reshape(channels // groups, groups, -1)
@@ -173,7 +173,7 @@ def _dense_in_loop(strides, padding):
     XLA's CPU backend brings them into that order, without which a convolution takes 50 times as
     long, everywhere but in the body of a loop.
     """
-    convolve_natively = functools.partial(_native, strides=strides, padding=padding, groups=1)
+    convolve_natively = functools.partial(native_conv, strides=strides, padding=padding, groups=1)
 
     @jax.custom_vjp
     def convolve(images, kernel):

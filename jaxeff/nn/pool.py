@@ -29,7 +29,7 @@ def max_pool(
     form = {"window": window, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     return forms.by_platform(
         images,
-        cpu=functools.partial(_max_of_shifted_views, **form),
+        cpu=_max_of_shifted_views(window, stride, _rims(images.shape, **form)),
         native=functools.partial(_native_max_pool, **form),
     )
 
@@ -41,22 +41,72 @@ def _native_max_pool(images, *, window, stride, padding, ceil_mode=False):
         jax.lax.max,
         (1, window, window, 1),
         (1, stride, stride, 1),
-        _rims(images, window, stride, padding, ceil_mode),
+        _rims(images.shape, window, stride, padding, ceil_mode),
     )
 
 
-def _max_of_shifted_views(images, *, window, stride, padding, ceil_mode):
-    rims = _rims(images, window, stride, padding, ceil_mode)
-    padded = jnp.pad(images, rims, constant_values=-jnp.inf)
-    return functools.reduce(_first_of_largest, shifted_views(padded, (window,) * 2, (stride,) * 2))
+@functools.cache
+def _max_of_shifted_views(window, stride, rims):
+    """Max pooling that remembers which pixel of the window was the largest.
+
+    The gradient is then put together by residue of the pixels' positions, each from the windows
+    that can have chosen them, without a sum of `window ** 2` pictures that are mostly zero.
+    """
+
+    def views(images):
+        padded = jnp.pad(images, rims, constant_values=-jnp.inf)
+        return shifted_views(padded, (window,) * 2, (stride,) * 2)
+
+    @jax.custom_vjp
+    def pool(images):
+        return functools.reduce(lambda a, b: jnp.where(_exceeds(b, a), b, a), views(images))
+
+    def forward(images):
+        largest, *others = views(images)
+        chosen = jnp.zeros(largest.shape, jnp.uint8)
+        for position, view in enumerate(others, 1):
+            better = _exceeds(view, largest)
+            largest = jnp.where(better, view, largest)
+            chosen = jnp.where(better, jnp.uint8(position), chosen)
+        return largest, (chosen, images.shape)
+
+    def backward(saved, gradient):
+        chosen, shape = saved
+        lengths = [-(-(shape[axis] + sum(rims[axis])) // stride) for axis in (1, 2)]
+
+        def part(first_row, first_column):
+            total = jnp.zeros((shape[0], *lengths, shape[3]), gradient.dtype)
+            zero = jnp.zeros((), gradient.dtype)
+            for row in range(first_row, window, stride):
+                for column in range(first_column, window, stride):
+                    back = [
+                        (tap // stride, length - pooled - tap // stride, 0)
+                        for tap, length, pooled in zip(
+                            (row, column), lengths, gradient.shape[1:3], strict=True
+                        )
+                    ]
+                    to_pixel = jnp.where(chosen == row * window + column, gradient, zero)
+                    total += jax.lax.pad(to_pixel, zero, ((0, 0, 0), *back, (0, 0, 0)))
+            return total
+
+        # [N, rows, residue, columns, residue, C]
+        parts = jnp.stack(
+            [jnp.stack([part(i, j) for j in range(stride)], 3) for i in range(stride)], 2
+        )
+        whole = parts.reshape(shape[0], *(length * stride for length in lengths), shape[3])
+        top, left = rims[1][0], rims[2][0]
+        return (whole[:, top : top + shape[1], left : left + shape[2]],)
+
+    pool.defvjp(forward, backward)
+    return pool
 
 
-def _first_of_largest(largest, view):
-    """The larger value, and of equal ones the first, which alone gets the gradient, as natively."""
-    return jnp.where((view > largest) | jnp.isnan(view), view, largest)
+def _exceeds(view, largest):
+    """Of equal values the first counts, which alone gets the gradient, as natively."""
+    return (view > largest) | jnp.isnan(view)
 
 
-def _rims(images, window, stride, padding, ceil_mode):
+def _rims(shape, window, stride, padding, ceil_mode):
     """Pixels of padding before and after each of the four axes."""
 
     def rim(length):
@@ -67,7 +117,7 @@ def _rims(images, window, stride, padding, ceil_mode):
             last -= stride
         return padding, max(padding, last + window - length - padding)
 
-    return (0, 0), rim(images.shape[1]), rim(images.shape[2]), (0, 0)
+    return (0, 0), rim(shape[1]), rim(shape[2]), (0, 0)
 
 
 def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:

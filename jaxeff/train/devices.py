@@ -1,8 +1,9 @@
 """Where the arrays live: processes, devices and the `pmap` axis over them."""
 
 import collections
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from flax import jax_utils
 from jax.experimental import multihost_utils
 
 from jaxeff.errors import UsageError
+from jaxeff.nn import onednn
 
 AXIS = "batch"
 
@@ -43,6 +45,28 @@ def join_processes(
             f"cannot join the processes of the run at {coordinator_address}: "
             f"{str(error).splitlines()[0]}"
         ) from error
+
+
+def shared_axis() -> str | None:
+    """`AXIS` where several devices share a batch; None where one has it whole.
+
+    Sums over one device are not for nothing: on CPU they copy what they are given.
+    """
+    return AXIS if jax.device_count() > 1 else None
+
+
+def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> Callable:
+    """`jax.pmap` of `function` along `AXIS`, over all devices.
+
+    A program with oneDNN's convolutions in it stays out of the persistent compilation cache.
+    """
+    compiled = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
+
+    def run(*arguments):
+        with onednn.compiled_without_cache() if onednn.in_use() else contextlib.nullcontext():
+            return compiled(*arguments)
+
+    return run
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -74,7 +74,7 @@ def evaluate_variables(
       As `evaluate`.
     """
     step = steps.make_evaluation_step(
-        module, mean=dataset.mean, std=dataset.std, axis_name=devices.AXIS
+        module, mean=dataset.mean, std=dataset.std, axis_name=devices.shared_axis()
     )
     device_count = jax.device_count()
     with contextlib.closing(
@@ -88,7 +88,7 @@ def evaluate_variables(
         )
     ) as batches:
         return evaluate(
-            jax.pmap(step, axis_name=devices.AXIS),
+            devices.parallel(step),
             devices.replicate(variables["params"]),
             devices.replicate(variables["batch_stats"]),
             batches,

@@ -167,18 +167,19 @@ class Session:
         self._check_workdir()
         self.checkpoints = Checkpoints(run.workdir / "checkpoints")
 
-        module = run.make_module(axis_name=devices.AXIS)
+        axis_name = devices.shared_axis()
+        module = run.make_module(axis_name=axis_name)
         train_step = steps.make_train_step(
             module,
             sgd,
             **scale,
             label_smoothing=recipe.label_smoothing,
             seed=run.seed,
-            axis_name=devices.AXIS,
+            axis_name=axis_name,
         )
-        evaluation_step = steps.make_evaluation_step(module, **scale, axis_name=devices.AXIS)
-        self.train_step = _Timed(jax.pmap(train_step, axis_name=devices.AXIS, donate_argnums=0))
-        self.evaluation_step = _Timed(jax.pmap(evaluation_step, axis_name=devices.AXIS))
+        evaluation_step = steps.make_evaluation_step(module, **scale, axis_name=axis_name)
+        self.train_step = _Timed(devices.parallel(train_step, donate_argnums=0))
+        self.evaluation_step = _Timed(devices.parallel(evaluation_step))
 
         def start():
             return steps.initial_state(module, sgd, run.image_size, run.seed)
@@ -389,7 +390,7 @@ class Session:
             )
             return {"image": pixels, "label": batch["label"]}
 
-        crop = jax.pmap(crop, axis_name=devices.AXIS)
+        crop = devices.parallel(crop)
         return (crop(cached, batch) for batch in batches)
 
     def _note_skipped(self, images):

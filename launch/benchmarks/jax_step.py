@@ -25,7 +25,7 @@ class Step:
         make_module = functools.partial(
             models.create, work["model"], work["num_classes"], work["dtype"]
         )
-        module = make_module(axis_name=devices.AXIS)
+        module = make_module(axis_name=devices.shared_axis())
         recipe = train.resolve("paper", work["model"], batch_size=work["batch_size"])
         sgd = train.make_optimizer(recipe, 1000, 100.0)
         scale = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -41,11 +41,10 @@ class Step:
             state = jax.jit(lambda: steps.initial_state(module, sgd, size, seed=0))()
         self._state = devices.replicate(state)
         self._batch = next(train.to_devices([batch]))
-        self._step = jax.pmap(
+        self._step = devices.parallel(
             steps.make_train_step(
-                module, sgd, **scale, label_smoothing=0.0, seed=0, axis_name=devices.AXIS
+                module, sgd, **scale, label_smoothing=0.0, seed=0, axis_name=devices.shared_axis()
             ),
-            axis_name=devices.AXIS,
             donate_argnums=0,
         )
         self._flops = train.training_cost(

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxeff.nn import Conv, conv2d
-from jaxeff.nn import conv as conv_forms
+from jaxeff.nn import Conv, conv2d, onednn
+from jaxeff.nn.native_conv import native_conv
 
 # images [N, H, W, C], kernel [kh, kw, C / groups, F], strides, padding, groups
 SHAPES = {
@@ -19,7 +19,18 @@ SHAPES = {
     "stem": ((2, 19, 19, 3), (7, 5, 3, 10), (3, 2), (2, 1), 1),
     "grouped": ((2, 8, 8, 12), (3, 3, 4, 18), (1, 1), (1, 1), 3),
     "dense, large picture": ((1, 40, 40, 3), (3, 3, 3, 4), (2, 2), (1, 1), 1),
+    "dense strided": ((2, 9, 8, 6), (3, 3, 6, 10), (2, 2), (1, 1), 1),
+    "one pixel": ((2, 1, 1, 6), (3, 3, 6, 10), (2, 2), (1, 1), 1),
+    "pixels beyond the last window": ((2, 10, 11, 4), (3, 3, 1, 4), (3, 3), (0, 0), 4),
+    "steps larger than the window": ((2, 11, 11, 4), (2, 2, 4, 6), (3, 3), (0, 0), 1),
 }
+
+
+@pytest.fixture(autouse=True, params=["0", "1"], ids=["xla", "onednn"])
+def _library(request, monkeypatch):
+    if request.param == "1" and not onednn.available():
+        pytest.skip("this jaxlib carries no oneDNN, or not one that was tried")
+    monkeypatch.setenv(onednn.SWITCH, request.param)
 
 
 def _arguments(name):
@@ -63,7 +74,7 @@ def test_gradients_equal_those_of_the_native_form(name):
         return jnp.sin(convolve(images, kernel, **form)).sum()
 
     ours = jax.grad(functools.partial(loss, conv2d), (0, 1))(images, kernel)
-    native = jax.grad(functools.partial(loss, conv_forms._native), (0, 1))(images, kernel)
+    native = jax.grad(functools.partial(loss, native_conv), (0, 1))(images, kernel)
     for got, expected in zip(ours, native, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
@@ -77,7 +88,7 @@ def test_the_cpu_form_does_not_move_the_canonical_count(name):
         lowered = jax.jit(step).trace(images, kernel).lower(lowering_platforms=("tpu",))
         return lowered.cost_analysis()["flops"]
 
-    assert flops(conv2d) == flops(conv_forms._native)
+    assert flops(conv2d) == flops(native_conv)
 
 
 def test_default_initialisation_is_pytorchs():

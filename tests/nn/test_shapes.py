@@ -12,30 +12,40 @@ import pytest
 
 import models
 from jaxeff.nn import conv as conv_forms
-from jaxeff.nn import conv2d
+from jaxeff.nn import conv2d, onednn
+from jaxeff.nn.native_conv import native_conv
 
 BATCH_SIZE = 2
 
 
-def _shapes(size):
-    """What the models of the paper's Table 3 convolve in a form of their own at `size` px."""
-    found = set()
-    choose = conv_forms._cpu_form
+@pytest.fixture(autouse=True, params=["0", "1"], ids=["xla", "onednn"])
+def _library(request, monkeypatch):
+    if request.param == "1" and not onednn.available():
+        pytest.skip("this jaxlib carries no oneDNN, or not one that was tried")
+    monkeypatch.setenv(onednn.SWITCH, request.param)
 
-    def noting(images_shape, kernel_shape, strides, padding, groups):
-        form = choose(images_shape, kernel_shape, strides, padding, groups)
+
+def _shapes(size):
+    """What the models of the paper's Table 3 convolve at `size` px, if in a form of its own."""
+    found = set()
+    choices = {name: getattr(conv_forms, name) for name in ("_cpu_form", "_onednn_form")}
+
+    def noting(choose, *shapes):
+        form = choose(*shapes)
         if form is not None:
-            found.add((images_shape, kernel_shape, strides, padding, groups))
+            found.add(shapes)
         return form
 
-    conv_forms._cpu_form = noting
+    for name, choose in choices.items():
+        setattr(conv_forms, name, functools.partial(noting, choose))
     try:
         for name in models.select("paper"):
             module = models.create(name, 10)
             images = jnp.zeros((BATCH_SIZE, size, size, 3))
             jax.eval_shape(lambda m=module, x=images: m.init(jax.random.key(0), x))
     finally:
-        conv_forms._cpu_form = choose
+        for name, choose in choices.items():
+            setattr(conv_forms, name, choose)
     return sorted(found)
 
 
@@ -67,8 +77,8 @@ def test_shapes_of_the_models_compute_and_count_as_natively(size, every):
             return traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
 
         ours = jax.jit(functools.partial(step, conv2d))(images, kernel)
-        native = jax.jit(functools.partial(step, conv_forms._native))(images, kernel)
+        native = jax.jit(functools.partial(step, native_conv))(images, kernel)
         for got, expected in zip(ours, native, strict=True):
             scale = 1e-4 * np.abs(expected).max()
             np.testing.assert_allclose(got, expected, rtol=0, atol=scale, err_msg=str(form))
-        assert flops(conv2d) == flops(conv_forms._native), form
+        assert flops(conv2d) == flops(native_conv), form

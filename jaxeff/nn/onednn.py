@@ -1,0 +1,160 @@
+"""Convolutions and matrix products by oneDNN, which jaxlib's CPU backend carries on x86-64 Linux.
+
+XLA calls the library only behind a switch that jaxlib is built without; a custom call reaches it
+all the same, and runs on XLA's own threads. Against XLA's convolutions it is a third faster where
+they are dense, and up to a hundred times where they are grouped or depthwise.
+
+It is nobody's public interface. So it is used only where a command asks for it (`SWITCH`), in the
+versions of jaxlib that it was tried with, after a trial on the machine at hand. XLA cannot write
+a program with such a call into the persistent compilation cache (jaxlib 0.10: it takes the call
+for one of another kind and reads past its end): `compiled_without_cache` keeps it from trying.
+"""
+
+import contextlib
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Pair = tuple[int, int]
+
+# Of jaxlib, in which the calls were compared with XLA's own; another may read their settings
+# otherwise, and ends the process where it makes no sense of them.
+VERSIONS = ((0, 10), (0, 12))
+
+# Set to 1 by the commands (`jaxeff.environment`); 0 keeps to XLA's own arithmetic.
+SWITCH = "JAXEFF_ONEDNN"
+
+
+def in_use() -> bool:
+    """Whether oneDNN was asked for and is there."""
+    return os.environ.get(SWITCH) == "1" and available()
+
+
+def supports(*arrays: jax.Array) -> bool:
+    """Whether to hand these operands to oneDNN."""
+    return in_use() and all(array.dtype == jnp.float32 and array.size for array in arrays)
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this process's JAX computes on a CPU whose jaxlib carries oneDNN."""
+    if not (sys.platform == "linux" and platform.machine() == "x86_64"):
+        return False
+    release = re.findall(r"\d+", importlib.metadata.version("jaxlib"))[:2]
+    if not VERSIONS[0] <= tuple(int(number) for number in release) <= VERSIONS[1]:
+        return False
+    if jax.default_backend() != "cpu":
+        return False
+    # A window that is not square and a picture that is not symmetric tell one reading of the
+    # settings from another.
+    images = np.arange(2 * 5 * 4 * 3, dtype=np.float32).reshape(2, 5, 4, 3) % 7
+    kernel = np.arange(3 * 2 * 3 * 16, dtype=np.float32).reshape(3, 2, 3, 16) % 5
+    expected = sum(
+        images[:, i : i + 3, j : j + 3] @ kernel[i, j] for i in range(3) for j in range(2)
+    )
+    try:
+        with jax.ensure_compile_time_eval(), compiled_without_cache():
+            got = jax.jit(convolution)(images, kernel)
+    except jax.errors.JaxRuntimeError:
+        return False
+    return bool(np.array_equal(got, expected))
+
+
+@contextlib.contextmanager
+def compiled_without_cache():
+    """What is compiled inside is not written into the persistent compilation cache."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, float("inf"))
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+def convolution(
+    images: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: Pair = (1, 1),
+    padding: Sequence[Pair] = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    transpose_kernel: bool = False,
+) -> jax.Array:
+    """Cross-correlates `images` with `kernel`.
+
+    Args:
+      images: float32 `[N, H, W, C]`.
+      kernel: float32 `[kh, kw, C / groups, F]`.
+      strides: vertical and horizontal step.
+      padding: zeros before and after, vertically and horizontally; negative numbers cut off.
+      dilation: distance between the pixels under the window, vertically and horizontally.
+      groups: number of channel groups that do not see each other.
+      transpose_kernel: the kernel comes as `[kh, kw, F, C]`; only without groups.
+
+    Returns:
+      float32 `[N, H', W', F]`. No gradient is defined.
+    """
+    cut = [tuple(max(0, -pixels) for pixels in sides) for sides in padding]
+    padding = [tuple(max(0, pixels) for pixels in sides) for sides in padding]
+    height, width = images.shape[1:3]
+    (top, bottom), (left, right) = cut
+    images = images[:, top : height - bottom, left : width - right]
+    spans = ((kernel.shape[axis] - 1) * dilation[axis] + 1 for axis in (0, 1))
+    size = (
+        (images.shape[1 + axis] + sum(padding[axis]) - span) // strides[axis] + 1
+        for axis, span in enumerate(spans)
+    )
+    pictures = {"data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
+    source, target = (3, 2) if transpose_kernel else (2, 3)
+    filters = {"input_feature_dim": source, "output_feature_dim": target, "spatial_dims": [0, 1]}
+    settings = {
+        "dims": 4,
+        "feature_groups": groups,
+        "input": pictures,
+        "kernel": {"filter": filters},
+        "output": pictures,
+        "window": {
+            "pad_left": [before for before, _ in padding],
+            "pad_right": [after for _, after in padding],
+            "strides": strides,
+            "window_dilations": dilation,
+        },
+    }
+    shape = (images.shape[0], *size, kernel.shape[target])
+    return _call("convolution", {"onednn_conv_config": settings}, shape, images, kernel)
+
+
+def matrix_product(
+    left: jax.Array,
+    right: jax.Array,
+    *,
+    transpose_left: bool = False,
+    transpose_right: bool = False,
+) -> jax.Array:
+    """`left @ right` of two float32 matrices, either transposed first. No gradient is defined."""
+    rows = left.shape[1 if transpose_left else 0]
+    columns = right.shape[0 if transpose_right else 1]
+    settings = {"transpose_a": transpose_left, "transpose_b": transpose_right}
+    return _call("matmul", {"onednn_matmul_config": settings}, (rows, columns), left, right)
+
+
+def _call(operation, settings, shape, *operands):
+    call = jax.ffi.ffi_call(
+        f"__onednn${operation}",
+        jax.ShapeDtypeStruct(shape, jnp.float32),
+        vmap_method="sequential",
+        custom_call_api_version=2,
+        legacy_backend_config=json.dumps(settings),
+    )
+    return call(*operands)

@@ -21,8 +21,6 @@ def prepare(compilation_cache: bool) -> None:
       compilation_cache: keep compiled programs in the user's cache folder
         (`$XDG_CACHE_HOME/jaxeff`, `~/.cache/jaxeff`), where the next start finds them.
     """
-    # Of `jaxeff.nn.onednn`, which is not imported here: it would take JAX with it.
-    os.environ.setdefault("JAXEFF_ONEDNN", "1")
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA ends the process at a flag that it does not know.
     if "xla_cpu_experimental_ynn" not in flags and _has_ynnpack():

@@ -4,7 +4,7 @@ XLA calls the library only behind a switch that jaxlib is built without; a custo
 all the same, and runs on XLA's own threads. Against XLA's convolutions it is a third faster where
 they are dense, and up to a hundred times where they are grouped or depthwise.
 
-It is nobody's public interface. So it is used only where a command asks for it (`SWITCH`), in the
+It is nobody's public interface. So it is used only where the user asks for it (`SWITCH`), in the
 versions of jaxlib that it was tried with, after a trial on the machine at hand. XLA cannot write
 a program with such a call into the persistent compilation cache (jaxlib 0.10: it takes the call
 for one of another kind and reads past its end): `compiled_without_cache` keeps it from trying.
@@ -30,7 +30,8 @@ Pair = tuple[int, int]
 # otherwise, and ends the process where it makes no sense of them.
 VERSIONS = ((0, 10), (0, 12))
 
-# Set to 1 by the commands (`jaxeff.environment`); 0 keeps to XLA's own arithmetic.
+# An environment variable: 1 asks for oneDNN. Off by default: a few shapes never come back (see
+# BUILD_NOTES).
 SWITCH = "JAXEFF_ONEDNN"
 
 

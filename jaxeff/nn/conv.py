@@ -48,23 +48,18 @@ def conv2d(
       `[N, H', W', F]` with `H' = (H + 2 * padding[0] - kh) // strides[0] + 1`.
     """
     native = functools.partial(native_conv, strides=strides, padding=padding, groups=groups)
-    if onednn.supports(images, kernel):
-        cpu = _onednn_form(images.shape, kernel.shape, strides, padding, groups)
-    else:
-        cpu = _cpu_form(images.shape, kernel.shape, strides, padding, groups)
+    by_onednn = onednn.supports(images, kernel)
+    cpu = _cpu_form(images.shape, kernel.shape, strides, padding, groups, by_onednn)
     return forms.by_platform(images, kernel, cpu=cpu, native=native)
 
 
-def _onednn_form(images_shape, kernel_shape, strides, padding, groups):
-    del images_shape
-    if kernel_shape[:2] == (1, 1) and padding == (0, 0) and groups == 1:
-        return functools.partial(onednn_conv.pointwise, strides=strides)
-    return onednn_conv.convolve(strides, padding, groups)
-
-
-def _cpu_form(images_shape, kernel_shape, strides, padding, groups):
+def _cpu_form(images_shape, kernel_shape, strides, padding, groups, by_onednn):
     """The form for XLA's CPU backend at these shapes, or None for the native one."""
     kh, kw, group_channels, features = kernel_shape
+    if by_onednn:
+        if (kh, kw) == (1, 1) and padding == (0, 0) and groups == 1:
+            return functools.partial(onednn_conv.pointwise, strides=strides)
+        return onednn_conv.convolve(strides, padding, groups)
     window = {"strides": strides, "padding": padding}
     if (kh, kw) == (1, 1) and padding == (0, 0):
         if groups == 1 and strides == (1, 1):

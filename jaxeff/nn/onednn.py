@@ -5,9 +5,9 @@ all the same, and runs on XLA's own threads. Against XLA's convolutions it is a 
 they are dense, and up to a hundred times where they are grouped or depthwise.
 
 It is nobody's public interface. So it is used only where the user asks for it (`SWITCH`), in the
-versions of jaxlib that it was tried with, after a trial on the machine at hand. XLA cannot write
-a program with such a call into the persistent compilation cache (jaxlib 0.10: it takes the call
-for one of another kind and reads past its end): `compiled_without_cache` keeps it from trying.
+versions of jaxlib that it was tried with, after a trial on the machine at hand. XLA fails to write
+a program with such a call into the persistent compilation cache (`bad_alloc`, jaxlib 0.10):
+`compiled_without_cache` keeps it from trying.
 """
 
 import contextlib
@@ -26,12 +26,11 @@ import numpy as np
 
 Pair = tuple[int, int]
 
-# Of jaxlib, in which the calls were compared with XLA's own; another may read their settings
+# Of jaxlib, whose calls passed the trial of `available`; another may read their settings
 # otherwise, and ends the process where it makes no sense of them.
 VERSIONS = ((0, 10), (0, 12))
 
-# An environment variable: 1 asks for oneDNN. Off by default: a few shapes never come back (see
-# BUILD_NOTES).
+# An environment variable: 1 asks for oneDNN. Off by default: BUILD_NOTES says why.
 SWITCH = "JAXEFF_ONEDNN"
 
 
@@ -106,6 +105,8 @@ def convolution(
     Returns:
       float32 `[N, H', W', F]`. No gradient is defined.
     """
+    # One pixel has no distance to another, and with one oneDNN writes beyond the result.
+    dilation = [1 if kernel.shape[axis] == 1 else dilation[axis] for axis in (0, 1)]
     cut = [tuple(max(0, -pixels) for pixels in sides) for sides in padding]
     padding = [tuple(max(0, pixels) for pixels in sides) for sides in padding]
     height, width = images.shape[1:3]

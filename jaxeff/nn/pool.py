@@ -29,7 +29,7 @@ def max_pool(
     form = {"window": window, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     return forms.by_platform(
         images,
-        cpu=_max_of_shifted_views(window, stride, _rims(images.shape, **form)),
+        cpu=_max_of_shifted_views(images.shape[1:3], window, stride, _rims(images.shape, **form)),
         native=functools.partial(_native_max_pool, **form),
     )
 
@@ -46,12 +46,15 @@ def _native_max_pool(images, *, window, stride, padding, ceil_mode=False):
 
 
 @functools.cache
-def _max_of_shifted_views(window, stride, rims):
+def _max_of_shifted_views(size, window, stride, rims):
     """Max pooling that remembers which pixel of the window was the largest.
 
     The gradient is then put together by residue of the pixels' positions, each from the windows
     that can have chosen them, without a sum of `window ** 2` pictures that are mostly zero.
     """
+
+    index_dtype = jnp.uint8 if window**2 <= 256 else jnp.int32
+    lengths = [-(-(size[axis] + sum(rims[1 + axis])) // stride) for axis in (0, 1)]
 
     def views(images):
         padded = jnp.pad(images, rims, constant_values=-jnp.inf)
@@ -63,26 +66,25 @@ def _max_of_shifted_views(window, stride, rims):
 
     def forward(images):
         largest, *others = views(images)
-        chosen = jnp.zeros(largest.shape, jnp.uint8)
+        chosen = jnp.zeros(largest.shape, index_dtype)
         for position, view in enumerate(others, 1):
             better = _exceeds(view, largest)
             largest = jnp.where(better, view, largest)
-            chosen = jnp.where(better, jnp.uint8(position), chosen)
-        return largest, (chosen, images.shape)
+            chosen = jnp.where(better, index_dtype(position), chosen)
+        return largest, chosen
 
-    def backward(saved, gradient):
-        chosen, shape = saved
-        lengths = [-(-(shape[axis] + sum(rims[axis])) // stride) for axis in (1, 2)]
+    def backward(chosen, gradient):
+        batch, *pooled_size, channels = gradient.shape
 
         def part(first_row, first_column):
-            total = jnp.zeros((shape[0], *lengths, shape[3]), gradient.dtype)
+            total = jnp.zeros((batch, *lengths, channels), gradient.dtype)
             zero = jnp.zeros((), gradient.dtype)
             for row in range(first_row, window, stride):
                 for column in range(first_column, window, stride):
                     back = [
                         (tap // stride, length - pooled - tap // stride, 0)
                         for tap, length, pooled in zip(
-                            (row, column), lengths, gradient.shape[1:3], strict=True
+                            (row, column), lengths, pooled_size, strict=True
                         )
                     ]
                     to_pixel = jnp.where(chosen == row * window + column, gradient, zero)
@@ -93,9 +95,9 @@ def _max_of_shifted_views(window, stride, rims):
         parts = jnp.stack(
             [jnp.stack([part(i, j) for j in range(stride)], 3) for i in range(stride)], 2
         )
-        whole = parts.reshape(shape[0], *(length * stride for length in lengths), shape[3])
+        whole = parts.reshape(batch, *(length * stride for length in lengths), channels)
         top, left = rims[1][0], rims[2][0]
-        return (whole[:, top : top + shape[1], left : left + shape[2]],)
+        return (whole[:, top : top + size[0], left : left + size[1]],)
 
     pool.defvjp(forward, backward)
     return pool

@@ -37,7 +37,8 @@ def main(message: str) -> None:
         while usual < WARM_UP_SECONDS:
             usual += _timed(step, 1)
     except (UsageError, ImportError, KeyError) as error:
-        hint = ": pip install -e '.[bench]'" if isinstance(error, ModuleNotFoundError) else ""
+        missing = getattr(error, "name", None) in ("torch", "torchvision")
+        hint = ": pip install -e '.[bench]'" if missing else ""
         answer(error=str(error).strip("'\"") + hint)
         return
     _forget_peak_memory()

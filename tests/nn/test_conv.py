@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxeff.nn import Conv, conv2d, onednn
+from jaxeff.nn import Conv, conv2d
 from jaxeff.nn.native_conv import native_conv
+
+pytestmark = pytest.mark.usefixtures("with_and_without_onednn")
 
 # images [N, H, W, C], kernel [kh, kw, C / groups, F], strides, padding, groups
 SHAPES = {
@@ -20,17 +22,11 @@ SHAPES = {
     "grouped": ((2, 8, 8, 12), (3, 3, 4, 18), (1, 1), (1, 1), 3),
     "dense, large picture": ((1, 40, 40, 3), (3, 3, 3, 4), (2, 2), (1, 1), 1),
     "dense strided": ((2, 9, 8, 6), (3, 3, 6, 10), (2, 2), (1, 1), 1),
+    "depthwise strided to one pixel": ((2, 2, 2, 128), (3, 3, 1, 128), (2, 2), (1, 1), 128),
     "one pixel": ((2, 1, 1, 6), (3, 3, 6, 10), (2, 2), (1, 1), 1),
     "pixels beyond the last window": ((2, 10, 11, 4), (3, 3, 1, 4), (3, 3), (0, 0), 4),
     "steps larger than the window": ((2, 11, 11, 4), (2, 2, 4, 6), (3, 3), (0, 0), 1),
 }
-
-
-@pytest.fixture(autouse=True, params=["0", "1"], ids=["xla", "onednn"])
-def _library(request, monkeypatch):
-    if request.param == "1" and not onednn.available():
-        pytest.skip("this jaxlib carries no oneDNN, or not one that was tried")
-    monkeypatch.setenv(onednn.SWITCH, request.param)
 
 
 def _arguments(name):

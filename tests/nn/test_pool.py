@@ -9,7 +9,10 @@ from jaxeff.nn import pool as pool_forms
 from jaxeff.nn.pool import average_pool
 
 
-@pytest.mark.parametrize(("size", "window", "stride", "padding"), [(9, 3, 2, 1), (8, 2, 2, 0)])
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"),
+    [(9, 3, 2, 1), (8, 2, 2, 0), (9, 2, 3, 0), (19, 17, 1, 0)],
+)
 def test_max_pool_and_its_gradient_equal_the_native_form(size, window, stride, padding):
     rng = np.random.default_rng(0)
     images = rng.permutation(2 * size * size * 3).reshape(2, size, size, 3).astype(np.float32) - 150

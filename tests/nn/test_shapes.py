@@ -12,40 +12,33 @@ import pytest
 
 import models
 from jaxeff.nn import conv as conv_forms
-from jaxeff.nn import conv2d, onednn
+from jaxeff.nn import conv2d
 from jaxeff.nn.native_conv import native_conv
 
+pytestmark = pytest.mark.usefixtures("with_and_without_onednn")
+
 BATCH_SIZE = 2
-
-
-@pytest.fixture(autouse=True, params=["0", "1"], ids=["xla", "onednn"])
-def _library(request, monkeypatch):
-    if request.param == "1" and not onednn.available():
-        pytest.skip("this jaxlib carries no oneDNN, or not one that was tried")
-    monkeypatch.setenv(onednn.SWITCH, request.param)
 
 
 def _shapes(size):
     """What the models of the paper's Table 3 convolve at `size` px, if in a form of its own."""
     found = set()
-    choices = {name: getattr(conv_forms, name) for name in ("_cpu_form", "_onednn_form")}
+    choose = conv_forms._cpu_form
 
-    def noting(choose, *shapes):
-        form = choose(*shapes)
+    def noting(*shapes_and_library):
+        form = choose(*shapes_and_library)
         if form is not None:
-            found.add(shapes)
+            found.add(shapes_and_library[:-1])
         return form
 
-    for name, choose in choices.items():
-        setattr(conv_forms, name, functools.partial(noting, choose))
+    conv_forms._cpu_form = noting
     try:
         for name in models.select("paper"):
             module = models.create(name, 10)
             images = jnp.zeros((BATCH_SIZE, size, size, 3))
             jax.eval_shape(lambda m=module, x=images: m.init(jax.random.key(0), x))
     finally:
-        for name, choose in choices.items():
-            setattr(conv_forms, name, choose)
+        conv_forms._cpu_form = choose
     return sorted(found)
 
 

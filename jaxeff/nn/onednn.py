@@ -1,7 +1,7 @@
 """Convolutions and matrix products by oneDNN, which jaxlib's CPU backend carries on x86-64 Linux.
 
-XLA calls the library only behind a switch that jaxlib is built without; a custom call reaches it
-all the same, and runs on XLA's own threads. Against XLA's convolutions it is a third faster where
+XLA's flag for the library has no effect there; a custom call reaches it all the same, and runs on
+XLA's own threads. Against XLA's convolutions it is a third faster where
 they are dense, and up to a hundred times where they are grouped or depthwise.
 
 It is nobody's public interface. So it is used only where the user asks for it (`SWITCH`), in the

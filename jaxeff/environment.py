@@ -29,7 +29,7 @@ def prepare(compilation_cache: bool) -> None:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder()))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def cache_folder() -> pathlib.Path:

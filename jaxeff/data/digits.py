@@ -4,10 +4,13 @@ Source: E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, 
 Repository (1998), its test part, as `sklearn.datasets.load_digits` ships it.
 """
 
+import importlib.metadata
+
 import numpy as np
 
 from jaxeff.data.dataset import ArraySource, Dataset, fingerprint_arrays
 
+_FILE = "sklearn/datasets/data/digits.csv.gz"
 _VALIDATION_EVERY = 5  # the fifth, tenth, … picture of each class
 
 
@@ -17,13 +20,9 @@ def load() -> Dataset:
     The split is fixed and draws no random number: within each class, in scikit-learn's order, every
     fifth picture is for validation. Grey levels 0..16 become 0..255 in three equal channels.
     """
-    # Not at the top of the file: worker processes have no use for scikit-learn.
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    pictures, labels = _pictures_and_labels()
+    grey = np.rint(pictures * (255 / 16)).astype(np.uint8)
     images = np.repeat(grey[..., None], 3, axis=-1)
-    labels = bunch.target.astype(np.int32)
 
     rank_in_class = np.empty(len(labels), np.int64)
     for label in range(10):
@@ -46,3 +45,20 @@ def load() -> Dataset:
         evaluation_crop_fraction=1.0,
         in_memory=True,
     )
+
+
+def _pictures_and_labels():
+    """Grey levels 0..16 `[1797, 8, 8]`, float64, and labels `[1797]`, int32.
+
+    From scikit-learn's file where it stands in its usual place: importing scikit-learn to be told
+    the same takes a second.
+    """
+    file = importlib.metadata.distribution("scikit-learn").locate_file(_FILE)
+    try:
+        table = np.loadtxt(file, delimiter=",")
+    except OSError:
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        return bunch.images, bunch.target.astype(np.int32)
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int32)

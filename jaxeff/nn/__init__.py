@@ -4,6 +4,7 @@ from jaxeff.nn.conv import Conv as Conv
 from jaxeff.nn.conv import conv2d as conv2d
 from jaxeff.nn.dense import Dense as Dense
 from jaxeff.nn.dropout import Dropout as Dropout
+from jaxeff.nn.forms import forms_of_backend as forms_of_backend
 from jaxeff.nn.forms import native_forms as native_forms
 from jaxeff.nn.norm import BatchNorm as BatchNorm
 from jaxeff.nn.pool import adaptive_average_pool as adaptive_average_pool

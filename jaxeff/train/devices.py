@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
-from flax import jax_utils
 from jax.experimental import multihost_utils
 
+from jaxeff import nn
 from jaxeff.errors import UsageError
 from jaxeff.nn import onednn
 
@@ -63,7 +63,10 @@ def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> 
     compiled = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
 
     def run(*arguments):
-        with onednn.compiled_without_cache() if onednn.in_use() else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(nn.forms_of_backend())
+            if onednn.in_use():
+                stack.enter_context(onednn.compiled_without_cache())
             return compiled(*arguments)
 
     return run
@@ -82,12 +85,17 @@ def check_batch_size(batch_size: int) -> None:
 
 def replicate(tree):
     """A copy of each array on every local device: `[...]` becomes `[local devices, ...]`."""
-    return jax_utils.replicate(tree, axis_name=AXIS)
+    devices = jax.local_devices()
+    # Through NumPy: JAX would compile a program for each shape.
+    stacked = jax.tree.map(
+        lambda leaf: np.broadcast_to(np.asarray(leaf)[None], (len(devices), *np.shape(leaf))), tree
+    )
+    return jax.device_put(stacked, _sharding(), may_alias=False)
 
 
 def first_copy(tree):
     """The first local device's copy of replicated arrays, as NumPy arrays of their own."""
-    return jax.tree.map(lambda leaf: np.array(first_shard(leaf)[0]), tree)
+    return jax.tree.map(lambda leaf: np.array(np.asarray(first_shard(leaf))[0]), tree)
 
 
 def first_shard(array: jax.Array) -> jax.Array:
@@ -100,6 +108,12 @@ def first_shards(tree):
     return jax.tree.map(first_shard, tree)
 
 
+def _sharding():
+    """Along the first axis, over the local devices."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+
+
 def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     """Splits each batch over the local devices and sends it there, `ahead` batches early.
 
@@ -110,9 +124,7 @@ def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     Yields:
       The same dictionaries with arrays `[local devices, N / local devices, ...]` on the devices.
     """
-    devices = jax.local_devices()
-    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    devices, sharding = jax.local_devices(), _sharding()
 
     def send(batch):
         split = {

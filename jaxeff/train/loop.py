@@ -30,6 +30,8 @@ from jaxeff.train.target import Target
 STEPS_IN_FLIGHT = 8
 # What `profile` traces, in steps of this session: after warm-up, and short enough to look at.
 PROFILED_STEPS = range(10, 20)
+# Of the learning curve, which takes a third of a second.
+SECONDS_BETWEEN_DRAWINGS = 30
 # Unreadable pictures that the record names; it counts them all.
 MOST_NAMED = 100
 
@@ -149,7 +151,7 @@ class Session:
         schedule = optimizer.learning_rate(recipe, run.total_steps, run.steps_per_epoch)
         sgd = optimizer.make_optimizer(recipe, run.total_steps, run.steps_per_epoch)
         # For the log, all at once: asking the device for one would wait for the steps in flight.
-        self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(run.total_steps)))
+        self.learning_rates = np.asarray(jax.jit(jax.vmap(schedule))(np.arange(run.total_steps)))
         self.cost = accounting.training_cost(
             run.make_module(axis_name=None),
             sgd,
@@ -161,6 +163,7 @@ class Session:
         self.step = 0
         self.skipped: set[int] = set()
         self._tracing = False
+        self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
         # Losses since the last evaluation, for the curve's training loss.
         self.loss_sum, self.loss_count = 0.0, 0
         self.record = _new_record(run, self.cost)
@@ -185,7 +188,7 @@ class Session:
             return steps.initial_state(module, sgd, run.image_size, run.seed)
 
         if self.checkpoints.latest_step is None:
-            state = jax.jit(start)()
+            state = jax.jit(start, compiler_options=_once())()
         else:
             state = self._restore(jax.eval_shape(start))
         self.state = devices.replicate(state)
@@ -214,6 +217,7 @@ class Session:
                 if stopped:
                     return "interrupted"
                 self._save("running")
+                self._publish("running")
         return "reached" if run.stop_at_target and self._is_reached() else "completed"
 
     def finish(self, status: str) -> None:
@@ -444,7 +448,7 @@ class Session:
         return state
 
     def _save(self, status):
-        """Starts a checkpoint, and brings the files that people look at up to date."""
+        """Starts a checkpoint."""
         self.record["status"] = status
         progress = {
             "record": self.record,
@@ -455,15 +459,16 @@ class Session:
         self.checkpoints.save(
             self.step, devices.first_copy(self.state), json.loads(json.dumps(progress))
         )
-        self._publish(status)
 
     def _publish(self, status):
-        """Writes `record.json` and `curve.png`."""
+        """Writes `record.json`, and `curve.png` now and then and at the end."""
         self.record["status"] = status
         if not self.is_first_process:
             return
         records.write(self.run.workdir / "record.json", self.record)
-        if self.record["curve"]:
+        due = status != "running" or time.monotonic() >= self._next_drawing
+        if self.record["curve"] and due:
+            self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
             records.write_atomically(self.run.workdir / "curve.png", draw_curve(self.record))
 
     def _describe(self):
@@ -496,6 +501,11 @@ class Session:
                 "workdir": run.workdir,
             }
         )
+
+
+def _once():
+    """Options for compiling what runs once: on CPU the same values in half the time."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
 
 
 def _name_of(source, index):

@@ -6,6 +6,8 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from jaxeff.nn import native_forms
+
 # Of the loss of each auxiliary classifier that a module puts into its collection `auxiliary`
 # (Szegedy et al. 2014, Section 5).
 AUXILIARY_WEIGHT = 0.3
@@ -33,7 +35,8 @@ def initial_state(
 ) -> TrainState:
     """Fresh parameters, batch statistics and optimizer state, drawn from `seed`."""
     images = jnp.zeros((1, image_size, image_size, 3))
-    variables = module.init(jax.random.key(seed), images, train=False)
+    with native_forms():  # Nothing is computed but the parameters.
+        variables = module.init(jax.random.key(seed), images, train=False)
     params = variables["params"]
     batch_stats = variables.get("batch_stats", {})
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))

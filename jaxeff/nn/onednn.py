@@ -87,7 +87,6 @@ def convolution(
     *,
     strides: Pair = (1, 1),
     padding: Sequence[Pair] = ((0, 0), (0, 0)),
-    dilation: Pair = (1, 1),
     groups: int = 1,
     transpose_kernel: bool = False,
 ) -> jax.Array:
@@ -98,24 +97,20 @@ def convolution(
       kernel: float32 `[kh, kw, C / groups, F]`.
       strides: vertical and horizontal step.
       padding: zeros before and after, vertically and horizontally; negative numbers cut off.
-      dilation: distance between the pixels under the window, vertically and horizontally.
       groups: number of channel groups that do not see each other.
       transpose_kernel: the kernel comes as `[kh, kw, F, C]`; only without groups.
 
     Returns:
       float32 `[N, H', W', F]`. No gradient is defined.
     """
-    # One pixel has no distance to another, and with one oneDNN writes beyond the result.
-    dilation = [1 if kernel.shape[axis] == 1 else dilation[axis] for axis in (0, 1)]
     cut = [tuple(max(0, -pixels) for pixels in sides) for sides in padding]
     padding = [tuple(max(0, pixels) for pixels in sides) for sides in padding]
     height, width = images.shape[1:3]
     (top, bottom), (left, right) = cut
     images = images[:, top : height - bottom, left : width - right]
-    spans = ((kernel.shape[axis] - 1) * dilation[axis] + 1 for axis in (0, 1))
     size = (
-        (images.shape[1 + axis] + sum(padding[axis]) - span) // strides[axis] + 1
-        for axis, span in enumerate(spans)
+        (images.shape[1 + axis] + sum(padding[axis]) - kernel.shape[axis]) // strides[axis] + 1
+        for axis in (0, 1)
     )
     pictures = {"data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
     source, target = (3, 2) if transpose_kernel else (2, 3)
@@ -130,7 +125,8 @@ def convolution(
             "pad_left": [before for before, _ in padding],
             "pad_right": [after for _, after in padding],
             "strides": strides,
-            "window_dilations": dilation,
+            # Left out they are 0, which ends the process.
+            "window_dilations": [1, 1],
         },
     }
     shape = (images.shape[0], *size, kernel.shape[target])

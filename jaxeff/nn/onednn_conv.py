@@ -133,16 +133,20 @@ def _turned(kernel, groups):
 def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, groups):
     """The gradient `[kh, kw, C / groups, F]`, a group of channels at a time.
 
-    The output's gradient slides over the images as a kernel whose pixels lie `strides` apart. For
+    The output's gradient slides over the images as a kernel whose pixels lie `strides` apart, with
+    zeros between them: with windows spread out by itself, oneDNN has written beyond its result. For
     one channel a group each image of the batch is a channel of its own, and they are added up.
     """
+    zeros = [(0, 0, stride - 1) for stride in strides]
+    gradient = jax.lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *zeros, (0, 0, 0)))
     kh, kw, group_channels, features = kernel_shape
     batch, height, width, _ = images.shape
     sides = [
         (
             padding[axis],
             kernel_shape[axis]
-            + (gradient.shape[1 + axis] - 1) * strides[axis]
+            + gradient.shape[1 + axis]
+            - 1
             - images.shape[1 + axis]
             - padding[axis],
         )
@@ -153,7 +157,6 @@ def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, g
             images.transpose(1, 2, 0, 3).reshape(1, height, width, batch * groups),
             gradient.transpose(1, 2, 0, 3).reshape(*gradient.shape[1:3], 1, batch * groups),
             padding=sides,
-            dilation=strides,
             groups=batch * groups,
         )
         return outputs.reshape(kh, kw, batch, groups).sum(2)[:, :, None]
@@ -162,7 +165,6 @@ def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, g
         parts.reshape(group_channels, height, width, groups * batch),
         gradient.transpose(1, 2, 0, 3),
         padding=sides,
-        dilation=strides,
         groups=groups,
     )
     return outputs.transpose(1, 2, 0, 3)

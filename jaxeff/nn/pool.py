@@ -54,7 +54,6 @@ def _max_of_shifted_views(size, window, stride, rims):
     """
 
     index_dtype = jnp.uint8 if window**2 <= 256 else jnp.int32
-    lengths = [-(-(size[axis] + sum(rims[1 + axis])) // stride) for axis in (0, 1)]
 
     def views(images):
         padded = jnp.pad(images, rims, constant_values=-jnp.inf)
@@ -74,33 +73,55 @@ def _max_of_shifted_views(size, window, stride, rims):
         return largest, chosen
 
     def backward(chosen, gradient):
-        batch, *pooled_size, channels = gradient.shape
+        def to_tap(position):
+            return jnp.where(chosen == position, gradient, jnp.zeros((), gradient.dtype))
 
-        def part(first_row, first_column):
-            total = jnp.zeros((batch, *lengths, channels), gradient.dtype)
-            zero = jnp.zeros((), gradient.dtype)
-            for row in range(first_row, window, stride):
-                for column in range(first_column, window, stride):
-                    back = [
-                        (tap // stride, length - pooled - tap // stride, 0)
-                        for tap, length, pooled in zip(
-                            (row, column), lengths, pooled_size, strict=True
-                        )
-                    ]
-                    to_pixel = jnp.where(chosen == row * window + column, gradient, zero)
-                    total += jax.lax.pad(to_pixel, zero, ((0, 0, 0), *back, (0, 0, 0)))
-            return total
-
-        # [N, rows, residue, columns, residue, C]
-        parts = jnp.stack(
-            [jnp.stack([part(i, j) for j in range(stride)], 3) for i in range(stride)], 2
-        )
-        whole = parts.reshape(batch, *(length * stride for length in lengths), channels)
-        top, left = rims[1][0], rims[2][0]
-        return (whole[:, top : top + size[0], left : left + size[1]],)
+        return (_to_pixels(to_tap, gradient.shape, size, window, stride, rims),)
 
     pool.defvjp(forward, backward)
     return pool
+
+
+def _to_pixels(to_tap, pooled_shape, size, window, stride, rims):
+    """Adds up, for each pixel, what the windows over it send to it.
+
+    Args:
+      to_tap: takes a position in the window, counted row by row, and returns what each window sends
+        there, of `pooled_shape`.
+      pooled_shape: `[N, H', W', C]`, of the result of pooling.
+      size: `(H, W)` of the images.
+      window: side of the window.
+      stride: step.
+      rims: padding before and after each of the four axes.
+
+    Returns:
+      `[N, H, W, C]`.
+    """
+    batch, *pooled_size, channels = pooled_shape
+    lengths = [-(-(size[axis] + sum(rims[1 + axis])) // stride) for axis in (0, 1)]
+
+    def part(first_row, first_column):
+        total = None
+        for row in range(first_row, window, stride):
+            for column in range(first_column, window, stride):
+                back = [
+                    (tap // stride, length - pooled - tap // stride, 0)
+                    for tap, length, pooled in zip((row, column), lengths, pooled_size, strict=True)
+                ]
+                sent = to_tap(row * window + column)
+                zero = jnp.zeros((), sent.dtype)
+                sent = jax.lax.pad(sent, zero, ((0, 0, 0), *back, (0, 0, 0)))
+                total = sent if total is None else total + sent
+        # A step beyond the window leaves pixels out.
+        if total is None:
+            total = jnp.zeros((batch, *lengths, channels), to_tap(0).dtype)
+        return total
+
+    # [N, rows, residue, columns, residue, C]
+    parts = jnp.stack([jnp.stack([part(i, j) for j in range(stride)], 3) for i in range(stride)], 2)
+    whole = parts.reshape(batch, *(length * stride for length in lengths), channels)
+    top, left = rims[1][0], rims[2][0]
+    return whole[:, top : top + size[0], left : left + size[1]]
 
 
 def _exceeds(view, largest):
@@ -140,7 +161,7 @@ def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) 
     form = {"window": window, "stride": stride, "padding": padding}
     sums = forms.by_platform(
         images.astype(jnp.promote_types(images.dtype, jnp.float32)),
-        cpu=functools.partial(_sum_of_shifted_views, **form),
+        cpu=_sum_of_shifted_views(images.shape[1:3], **form),
         native=functools.partial(_native_sum_pool, **form),
     )
     return (sums / window**2).astype(images.dtype)
@@ -157,8 +178,20 @@ def _native_sum_pool(images, *, window, stride, padding):
     )
 
 
-def _sum_of_shifted_views(images, *, window, stride, padding):
-    return sum(shifted_views(images, (window,) * 2, (stride,) * 2, (padding,) * 2))
+@functools.cache
+def _sum_of_shifted_views(size, window, stride, padding):
+    """Sum pooling whose gradient is put together as that of max pooling."""
+    rims = ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))
+
+    @jax.custom_vjp
+    def pool(images):
+        return sum(shifted_views(images, (window,) * 2, (stride,) * 2, (padding,) * 2))
+
+    def backward(_, gradient):
+        return (_to_pixels(lambda _: gradient, gradient.shape, size, window, stride, rims),)
+
+    pool.defvjp(lambda images: (pool(images), None), backward)
+    return pool
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:

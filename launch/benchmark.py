@@ -5,6 +5,8 @@
 times one training step of each model against PyTorch's (pip install -e '.[bench]') and against our
 own model in XLA's native form of every layer (with the same XLA flags). All do the same work; each
 runs in a process of its own; they take turns, so that what else the machine does hits all alike.
+Ours asks for huge pages, as all our commands do; torch starts as its users start it, and
+torch-huge-pages with that setting too.
 `ours/its` is our speed over the contender's (the median of the turns, with the least and the most).
 On a GPU, compare with torch-compile in bfloat16:
 
@@ -33,7 +35,8 @@ _MODELS = flags.DEFINE_string(
 _AGAINST = flags.DEFINE_list(
     "against",
     "torch",
-    "step: contenders, of torch, torch-compile and native. input: of pil, tfdata and torch.",
+    "step: contenders, of torch, torch-huge-pages, torch-compile and native. input: of pil, tfdata "
+    "and torch.",
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",

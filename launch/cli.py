@@ -48,6 +48,7 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     from jaxeff import environment
     from jaxeff.errors import UsageError
 
+    environment.restart_with_huge_pages()
     environment.prepare(_COMPILATION_CACHE.value)
     try:
         status = main(*subcommand)

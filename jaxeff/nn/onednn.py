@@ -4,10 +4,10 @@ XLA's flag for the library has no effect there; a custom call reaches it all the
 XLA's own threads. Against XLA's convolutions it is a third faster where
 they are dense, and up to a hundred times where they are grouped or depthwise.
 
-It is nobody's public interface. So it is used only where the user asks for it (`SWITCH`), in the
-versions of jaxlib that it was tried with, after a trial on the machine at hand. XLA fails to write
-a program with such a call into the persistent compilation cache (`bad_alloc`, jaxlib 0.10):
-`compiled_without_cache` keeps it from trying.
+It is nobody's public interface. So it is used only in the versions of jaxlib that it was tried
+with, after a trial on the machine at hand, for plain convolutions without spread-out windows, and
+`SWITCH` turns it off. XLA fails to write a program with such a call into the persistent compilation
+cache (`bad_alloc`, jaxlib 0.10): `compiled_without_cache` keeps it from trying.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ Pair = tuple[int, int]
 # otherwise, and ends the process where it makes no sense of them.
 VERSIONS = ((0, 10), (0, 12))
 
-# An environment variable: 1 asks for oneDNN. Off by default: BUILD_NOTES says why.
+# An environment variable: 0 leaves everything to XLA.
 SWITCH = "JAXEFF_ONEDNN"
 
 
 def in_use() -> bool:
-    """Whether oneDNN was asked for and is there."""
-    return os.environ.get(SWITCH) == "1" and available()
+    """Whether oneDNN is there and nobody turned it off."""
+    return os.environ.get(SWITCH, "1") != "0" and available()
 
 
 def supports(*arrays: jax.Array) -> bool:

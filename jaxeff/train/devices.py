@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxeff import nn
+from jaxeff import environment, nn
 from jaxeff.errors import UsageError
 from jaxeff.nn import onednn
 
@@ -61,13 +61,19 @@ def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> 
     A program with oneDNN's convolutions in it stays out of the persistent compilation cache.
     """
     compiled = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
+    ran = False
 
     def run(*arguments):
+        nonlocal ran
         with contextlib.ExitStack() as stack:
             stack.enter_context(nn.forms_of_backend())
             if onednn.in_use():
                 stack.enter_context(onednn.compiled_without_cache())
-            return compiled(*arguments)
+            results = compiled(*arguments)
+        if not ran:
+            environment.return_freed_memory()  # The compiler's, hundreds of megabytes.
+            ran = True
+        return results
 
     return run
 

@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 
+from jaxeff import environment
 from jaxeff.errors import UsageError
 
 # What each contender is: the module of this folder that builds its step, and its settings.
@@ -19,8 +20,11 @@ CONTENDERS = {
     "jaxeff": ("jax_step", {"native": False}),
     "native": ("jax_step", {"native": True}),
     "torch": ("torch_step", {"compiled": False}),
+    "torch-huge-pages": ("torch_step", {"compiled": False}),
     "torch-compile": ("torch_step", {"compiled": True}),
 }
+# Those that start as their own users start them, without the memory setting of our commands.
+AS_INSTALLED = ("torch", "torch-compile")
 INPUT_CONTENDERS = {
     name: (f"input_pipelines.{name}", {}) for name in ("jaxeff", "pil", "tfdata", "torch")
 }
@@ -89,7 +93,10 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(LAUNCH), *sys.path])},
+            env={
+                **_environment(as_installed=name in AS_INSTALLED and kinds is CONTENDERS),
+                "PYTHONPATH": os.pathsep.join([str(LAUNCH), *sys.path]),
+            },
         )
         try:
             self.facts = self._answer()
@@ -128,3 +135,9 @@ class Contender:
         if "error" in answer:
             raise UsageError(f"the contender {self.name}: {answer['error']}")
         return answer
+
+
+def _environment(as_installed):
+    """This process's variables, without those that `environment` has set where `as_installed`."""
+    ours = environment.HUGE_PAGES if as_installed else {}
+    return {name: value for name, value in os.environ.items() if ours.get(name) != value}

@@ -15,6 +15,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
 import re
 import sys
@@ -40,8 +41,17 @@ def in_use() -> bool:
 
 
 def supports(*arrays: jax.Array) -> bool:
-    """Whether to hand these operands to oneDNN."""
-    return in_use() and all(array.dtype == jnp.float32 and array.size for array in arrays)
+    """Whether to hand these operands, all of one dtype, to oneDNN."""
+    (dtype,) = {array.dtype for array in arrays}
+    known = dtype == jnp.float32 or (dtype == jnp.bfloat16 and _has_bfloat16())
+    return known and all(array.size for array in arrays) and in_use()
+
+
+@functools.cache
+def _has_bfloat16():
+    """Whether the processor multiplies bfloat16; oneDNN ends the process where it cannot."""
+    information = pathlib.Path("/proc/cpuinfo")
+    return information.exists() and "avx512_bf16" in information.read_text()
 
 
 @functools.cache
@@ -93,15 +103,15 @@ def convolution(
     """Cross-correlates `images` with `kernel`.
 
     Args:
-      images: float32 `[N, H, W, C]`.
-      kernel: float32 `[kh, kw, C / groups, F]`.
+      images: `[N, H, W, C]`, float32 or bfloat16.
+      kernel: `[kh, kw, C / groups, F]`, of the same dtype.
       strides: vertical and horizontal step.
       padding: zeros before and after, vertically and horizontally; negative numbers cut off.
       groups: number of channel groups that do not see each other.
       transpose_kernel: the kernel comes as `[kh, kw, F, C]`; only without groups.
 
     Returns:
-      float32 `[N, H', W', F]`. No gradient is defined.
+      `[N, H', W', F]`, of that dtype. No gradient is defined.
     """
     cut = [tuple(max(0, -pixels) for pixels in sides) for sides in padding]
     padding = [tuple(max(0, pixels) for pixels in sides) for sides in padding]
@@ -140,7 +150,10 @@ def matrix_product(
     transpose_left: bool = False,
     transpose_right: bool = False,
 ) -> jax.Array:
-    """`left @ right` of two float32 matrices, either transposed first. No gradient is defined."""
+    """`left @ right` of two matrices, either transposed first. No gradient is defined.
+
+    Both are float32 or both bfloat16, and so is the result.
+    """
     rows = left.shape[1 if transpose_left else 0]
     columns = right.shape[0 if transpose_right else 1]
     settings = {"transpose_a": transpose_left, "transpose_b": transpose_right}
@@ -150,7 +163,7 @@ def matrix_product(
 def _call(operation, settings, shape, *operands):
     call = jax.ffi.ffi_call(
         f"__onednn${operation}",
-        jax.ShapeDtypeStruct(shape, jnp.float32),
+        jax.ShapeDtypeStruct(shape, operands[0].dtype),
         vmap_method="sequential",
         custom_call_api_version=2,
         legacy_backend_config=json.dumps(settings),

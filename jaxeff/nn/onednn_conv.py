@@ -60,7 +60,7 @@ def pointwise(images: jax.Array, kernel: jax.Array, *, strides: Pair) -> jax.Arr
 
 @jax.custom_vjp
 def product(left: jax.Array, right: jax.Array) -> jax.Array:
-    """`left @ right` of two float32 matrices, differentiable in reverse."""
+    """`left @ right` of two matrices, both float32 or bfloat16, differentiable in reverse."""
     return onednn.matrix_product(left, right)
 
 

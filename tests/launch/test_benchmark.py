@@ -31,7 +31,7 @@ def test_our_step_and_the_native_one_take_turns():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["step", "--against=jaxef"], "give some of native, torch, torch-huge-pages, torch-compile"),
+        (["step", "--against=jaxef"], "give some of native, torch, torch-huge-pages, "),
         (["step", "--models=resnet19"], "did you mean resnet18"),
         (["stride"], "give what to do, step or loop or input, not stride"),
         (["input"], "--data_dir is missing"),

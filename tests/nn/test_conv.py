@@ -76,6 +76,29 @@ def test_gradients_equal_those_of_the_native_form(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
+def test_bfloat16_rounds_values_and_gradients_and_no_more(name):
+    images, kernel, form = _arguments(name)
+    images, kernel = (jnp.asarray(array, jnp.bfloat16) for array in (images, kernel))
+
+    def value_and_gradients(*arrays):
+        value, back = jax.vjp(functools.partial(conv2d, **form), *arrays)
+        return value, *back(jnp.ones_like(value))
+
+    narrow = jax.jit(value_and_gradients)(images, kernel)
+    wide = _native_value_and_gradients(images, kernel, form)
+    for got, expected in zip(narrow, wide, strict=True):
+        assert got.dtype == jnp.bfloat16
+        error = np.abs(np.asarray(got, np.float32) - expected).max()
+        assert error <= 0.02 * np.abs(expected).max()
+
+
+def _native_value_and_gradients(images, kernel, form):
+    convolve = functools.partial(native_conv, **form)
+    value, back = jax.vjp(convolve, images.astype(jnp.float32), kernel.astype(jnp.float32))
+    return value, *back(jnp.ones_like(value))
+
+
+@pytest.mark.parametrize("name", SHAPES)
 def test_the_cpu_form_does_not_move_the_canonical_count(name):
     images, kernel, form = _arguments(name)
 

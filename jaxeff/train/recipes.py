@@ -91,7 +91,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "resnet50": {"lr": 0.01, "batch_size": 16},
         "resnext50_32x4d": {"lr": 0.01, "batch_size": 16},
         "shufflenet_v1": {"batch_size": 32},
-        "squeezenet1_1": {"lr": 0.003, "batch_size": 16, "epochs": 60},
+        "squeezenet1_1": {"lr": 0.002, "batch_size": 8, "epochs": 60},
         "vgg11": {"lr": 0.02},
         "wide_resnet50_2": {"lr": 0.01, "batch_size": 16, "epochs": 12},
     },

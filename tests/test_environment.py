@@ -49,7 +49,3 @@ def test_a_command_starts_anew_once_where_huge_pages_must_be_asked_for(
     )
     assert done.stdout.strip() == f"{['--name=a b', '-x']} {expected}"
     assert (tmp_path / "starts").read_text().count("started") == starts
-
-
-def test_freed_memory_goes_back_without_complaint():
-    environment.return_freed_memory()

@@ -37,12 +37,13 @@ def forms_of_backend() -> contextlib.AbstractContextManager[None]:
 
     The same program in the end, traced in less time. An enclosing choice stays as it is.
     """
-    return _trace_only("cpu" if jax.default_backend() == "cpu" else "native")
+    own = "cpu" if jax.default_backend() == "cpu" else "native"
+    return _trace_only(_ONLY.get() or own)
 
 
 @contextlib.contextmanager
 def _trace_only(platform: str) -> Iterator[None]:
-    token = _ONLY.set(_ONLY.get() or platform)
+    token = _ONLY.set(platform)
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """Convolutions and matrix products by oneDNN, which jaxlib's CPU backend carries on x86-64 Linux.
 
 XLA's flag for the library has no effect there; a custom call reaches it all the same, and runs on
-XLA's own threads. Against XLA's convolutions it is a third faster where
-they are dense, and up to a hundred times where they are grouped or depthwise.
+XLA's own threads. Against XLA's convolutions it is a third faster where they are dense, and up to a
+hundred times where they are grouped or depthwise.
 
 It is nobody's public interface. So it is used only in the versions of jaxlib that it was tried
 with, after a trial on the machine at hand, for plain convolutions without spread-out windows, and
@@ -41,10 +41,12 @@ def in_use() -> bool:
 
 
 def supports(*arrays: jax.Array) -> bool:
-    """Whether to hand these operands, all of one dtype, to oneDNN."""
-    (dtype,) = {array.dtype for array in arrays}
+    """Whether to hand these operands to oneDNN."""
+    if not all(array.size and array.dtype == arrays[0].dtype for array in arrays):
+        return False
+    dtype = arrays[0].dtype
     known = dtype == jnp.float32 or (dtype == jnp.bfloat16 and _has_bfloat16())
-    return known and all(array.size for array in arrays) and in_use()
+    return known and in_use()
 
 
 @functools.cache

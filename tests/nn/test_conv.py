@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxeff import nn
 from jaxeff.nn import Conv, conv2d
 from jaxeff.nn.native_conv import native_conv
 
@@ -125,3 +126,18 @@ def test_default_initialisation_is_pytorchs():
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match="groups=3 must divide the 8 input"):
         Conv(6, 3, groups=3).init(jax.random.key(0), jnp.zeros((1, 8, 8, 8)))
+
+
+def test_the_native_form_is_taken_inside_any_other_choice():
+    images, kernel, form = _arguments("depthwise")
+
+    def program():
+        return str(jax.make_jaxpr(lambda *arrays: conv2d(*arrays, **form))(images, kernel))
+
+    with nn.native_forms():
+        native = program()
+    with nn.forms_of_backend():
+        of_cpu = program()
+        with nn.native_forms():
+            assert program() == native
+    assert of_cpu != native

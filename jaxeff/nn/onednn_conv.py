@@ -133,13 +133,19 @@ def _turned(kernel, groups):
 def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, groups):
     """The gradient `[kh, kw, C / groups, F]`, a group of channels at a time.
 
-    The output's gradient slides over the images as a kernel whose pixels lie `strides` apart, with
-    zeros between them: with windows spread out by itself, oneDNN has written beyond its result. For
-    one channel a group each image of the batch is a channel of its own, and they are added up.
+    That of a 1x1 kernel is a batched matrix product, which takes the images in the order that they
+    have. Otherwise the output's gradient slides over the images as a kernel whose pixels lie
+    `strides` apart, with zeros between them: with windows spread out by itself, oneDNN has written
+    beyond its result. For one channel a group each image of the batch is a channel of its own, and
+    they are added up.
     """
+    kh, kw, group_channels, features = kernel_shape
+    if (kh, kw, *strides, *padding) == (1, 1, 1, 1, 0, 0):
+        rows = images.reshape(-1, groups, group_channels)
+        gradients = gradient.reshape(-1, groups, features // groups)
+        return jnp.einsum("ngc,ngf->cgf", rows, gradients).reshape(kernel_shape)
     zeros = [(0, 0, stride - 1) for stride in strides]
     gradient = jax.lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *zeros, (0, 0, 0)))
-    kh, kw, group_channels, features = kernel_shape
     batch, height, width, _ = images.shape
     sides = [
         (

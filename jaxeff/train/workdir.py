@@ -5,8 +5,7 @@ import fcntl
 import json
 import math
 import pathlib
-
-from tensorboardX import SummaryWriter
+import sys
 
 from jaxeff import records
 from jaxeff.errors import UsageError
@@ -83,7 +82,7 @@ class MetricLog:
         path = workdir / "metrics.jsonl"
         records.write_atomically(path, "".join(_lines_up_to(path, step)).encode())
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(workdir), purge_step=step + 1)
+        self._events = _summary_writer(str(workdir), purge_step=step + 1)
 
     def write(self, step: int, prefix: str, numbers: dict[str, float]) -> None:
         """Adds one line, and a TensorBoard scalar `prefix/name` for each number."""
@@ -99,6 +98,22 @@ class MetricLog:
         """Flushes both."""
         self._file.close()
         self._events.close()
+
+
+def _summary_writer(*args, **kwargs):
+    """tensorboardX's, without PyTorch: where that is installed it would import it for its tensors.
+
+    A second's work, and more than a hundred megabytes.
+    """
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hide:
+            del sys.modules["torch"]
+    return SummaryWriter(*args, **kwargs)
 
 
 def _lines_up_to(path, step):

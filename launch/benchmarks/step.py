@@ -11,6 +11,10 @@ from benchmarks import contenders
 import models
 from jaxeff import compute
 
+# What a contender had in the caches, and freed memory that a virtual machine's host has taken back
+# meanwhile, come again in these and are not timed: training goes on without such pauses.
+STEPS_BEFORE_A_TURN = 2
+
 
 def measure(work: contenders.Work, against: list[str], turns: int, turn_seconds: float) -> dict:
     """Times jaxeff's step of one model against others, turn by turn.
@@ -38,6 +42,7 @@ def measure(work: contenders.Work, against: list[str], turns: int, turn_seconds:
         rates = {name: [] for name in field}
         for _ in range(turns):
             for name, contender in field.items():
+                contender.seconds(STEPS_BEFORE_A_TURN)
                 seconds = contender.seconds(steps[name])
                 rates[name].append(steps[name] * work.batch_size / seconds)
         results = {}

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxeff.nn import onednn
-from jaxeff.nn.native_conv import native_conv
 
 Pair = tuple[int, int]
 
@@ -38,14 +37,8 @@ def convolve(strides: Pair, padding: Pair, groups: int):
     def backward(saved, gradient):
         images, kernel = saved
         to_images = _images_gradient(images.shape, kernel, gradient, strides, padding, groups)
-        if groups > 1:
-            return to_images, _grouped_kernel_gradient(
-                images, kernel.shape, gradient, strides, padding, groups
-            )
-        natively = functools.partial(
-            native_conv, images, strides=strides, padding=padding, groups=groups
-        )
-        return to_images, *jax.vjp(natively, kernel)[1](gradient)
+        kernel_gradient = _grouped_kernel_gradient if groups > 1 else _dense_kernel_gradient
+        return to_images, kernel_gradient(images, kernel.shape, gradient, strides, padding, groups)
 
     function.defvjp(forward, backward)
     return function
@@ -130,6 +123,41 @@ def _turned(kernel, groups):
     return parts.transpose(0, 1, 4, 3, 2).reshape(kh, kw, features // groups, groups * channels)
 
 
+def _dense_kernel_gradient(images, kernel_shape, gradient, strides, padding, groups):
+    """The gradient `[kh, kw, C, F]` by XLA, as a convolution whose batch are the channels."""
+    outputs = jax.lax.conv_general_dilated(
+        _transposed(images, (3, 1, 2, 0)),
+        _transposed(gradient, (1, 2, 0, 3)),
+        window_strides=(1, 1),
+        padding=_kernel_reach(images, kernel_shape, gradient, strides, padding),
+        rhs_dilation=strides,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return outputs.transpose(1, 2, 0, 3)
+
+
+def _kernel_reach(images, kernel_shape, gradient, strides, padding):
+    """Zeros before and after the images over which the gradient, spread by `strides`, slides."""
+    spread = [(gradient.shape[1 + axis] - 1) * strides[axis] + 1 for axis in (0, 1)]
+    return [
+        (before, spread[axis] - 1 + kernel_shape[axis] - images.shape[1 + axis] - before)
+        for axis, before in enumerate(padding)
+    ]
+
+
+def _transposed(array, axes):
+    """`array.transpose(axes)` by itself.
+
+    XLA's CPU backend transposes fast where it does nothing else. It would draw into the operation
+    what led to the array, batch normalisation and ReLU for instance, and compute that anew, number
+    by number, in three to six times the time. Into the branch of a conditional it draws nothing;
+    the branches are the same, and a number that is read from the array keeps both in the program.
+    """
+    first = array.ravel()[0]
+    branches = [lambda array: array.transpose(axes)] * 2
+    return jax.lax.cond(first == first, *branches, array)
+
+
 def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, groups):
     """The gradient `[kh, kw, C / groups, F]`, a group of channels at a time.
 
@@ -144,20 +172,10 @@ def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, g
         rows = images.reshape(-1, groups, group_channels)
         gradients = gradient.reshape(-1, groups, features // groups)
         return jnp.einsum("ngc,ngf->cgf", rows, gradients).reshape(kernel_shape)
+    sides = _kernel_reach(images, kernel_shape, gradient, strides, padding)
     zeros = [(0, 0, stride - 1) for stride in strides]
     gradient = jax.lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *zeros, (0, 0, 0)))
     batch, height, width, _ = images.shape
-    sides = [
-        (
-            padding[axis],
-            kernel_shape[axis]
-            + gradient.shape[1 + axis]
-            - 1
-            - images.shape[1 + axis]
-            - padding[axis],
-        )
-        for axis in (0, 1)
-    ]
     if group_channels == 1 and features == groups:
         outputs = onednn.convolution(
             images.transpose(1, 2, 0, 3).reshape(1, height, width, batch * groups),
@@ -166,10 +184,11 @@ def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, g
             groups=batch * groups,
         )
         return outputs.reshape(kh, kw, batch, groups).sum(2)[:, :, None]
-    parts = images.reshape(batch, height, width, groups, group_channels).transpose(4, 1, 2, 3, 0)
+    parts = images.reshape(batch, height, width, groups, group_channels)
+    parts = _transposed(parts, (4, 1, 2, 3, 0))
     outputs = onednn.convolution(
         parts.reshape(group_channels, height, width, groups * batch),
-        gradient.transpose(1, 2, 0, 3),
+        _transposed(gradient, (1, 2, 0, 3)),
         padding=sides,
         groups=groups,
     )

@@ -27,9 +27,10 @@ TRAIN_SIZE = 64
 # `pytest -m slow tests/models` runs the rest.
 QUICK = ("alexnet", "resnet18", "shufflenet_v2", "squeezenet1_1")
 # With seeded weights the residual sums of these grow until rounding decides the logits of an
-# evaluation, in PyTorch too (float32 against float64: 7e-4 to 0.7 of the largest); batch statistics
-# keep a training step in bounds.
-CHAOTIC = tuple(f"efficientnet_b{i}" for i in range(4, 8))
+# evaluation, in PyTorch too (its float32 against its float64 at 224 px: b2 7e-5 of the largest, b3
+# 5e-3, from b4 on 7e-4 to 0.7); batch statistics keep a training step in bounds. By name the sizes
+# at which logits can be compared all the same.
+CHAOTIC = {f"efficientnet_b{i}": (96,) if i < 4 else () for i in range(2, 8)}
 QUICK_OR_SLOW = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in GOLDEN
 ]
@@ -182,7 +183,7 @@ def test_every_variant_equals_its_live_reference(name):
     reference.eval()
     variables = convert(name, references.state(reference), num_classes=seeded.NUM_CLASSES)
     findings = [name]
-    for size in () if name in CHAOTIC else (224, 96):
+    for size in CHAOTIC.get(name, (224, 96)):
         with torch.no_grad():
             expected = reference(references.images(size)).numpy()
         logits = jax.jit(module.apply)(variables, seeded.images(size))

@@ -37,8 +37,10 @@ def convolve(strides: Pair, padding: Pair, groups: int):
     def backward(saved, gradient):
         images, kernel = saved
         to_images = _images_gradient(images.shape, kernel, gradient, strides, padding, groups)
-        kernel_gradient = _grouped_kernel_gradient if groups > 1 else _dense_kernel_gradient
-        return to_images, kernel_gradient(images, kernel.shape, gradient, strides, padding, groups)
+        arguments = (images, kernel.shape, gradient, strides, padding)
+        if groups == 1:
+            return to_images, _dense_kernel_gradient(*arguments)
+        return to_images, _grouped_kernel_gradient(*arguments, groups)
 
     function.defvjp(forward, backward)
     return function
@@ -123,7 +125,7 @@ def _turned(kernel, groups):
     return parts.transpose(0, 1, 4, 3, 2).reshape(kh, kw, features // groups, groups * channels)
 
 
-def _dense_kernel_gradient(images, kernel_shape, gradient, strides, padding, groups):
+def _dense_kernel_gradient(images, kernel_shape, gradient, strides, padding):
     """The gradient `[kh, kw, C, F]` by XLA, as a convolution whose batch are the channels."""
     outputs = jax.lax.conv_general_dilated(
         _transposed(images, (3, 1, 2, 0)),

@@ -7,6 +7,7 @@ from flax import linen as nn
 from flax import struct
 
 from jaxeff.nn import native_forms
+from jaxeff.train.optimizer import update
 
 # Of the loss of each auxiliary classifier that a module puts into its collection `auxiliary`
 # (Szegedy et al. 2014, Section 5).
@@ -103,8 +104,7 @@ def make_train_step(
         (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         if axis_name is not None:
             loss, gradient = jax.lax.pmean((loss, gradient), axis_name)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state = update(optimizer, gradient, state.opt_state, state.params)
         return TrainState(state.step + 1, params, batch_stats, opt_state), loss
 
     return train_step

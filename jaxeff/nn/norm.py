@@ -1,5 +1,7 @@
 """Batch normalisation over the global batch, with PyTorch's running statistics."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -41,71 +43,88 @@ class BatchNorm(nn.Module):
 
         values = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
         if not train:
-            mean, variance = running_mean.value, running_var.value
+            multiplier = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            outputs = _affine(values, running_mean.value, multiplier, bias)
         else:
-            moments = forms.by_platform(values, cpu=_folded_moments, native=_moments)
-            count = inputs.size // channels
-            if self.axis_name is not None and not self.is_initializing():
-                moments = jax.lax.pmean(moments, self.axis_name)
-                count *= jax.lax.axis_size(self.axis_name)
-            mean, variance = moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0.0)
+            axis_name = None if self.is_initializing() else self.axis_name
+            outputs, mean, variance = forms.by_platform(
+                values,
+                scale,
+                bias,
+                cpu=_folded_normalise(axis_name, self.epsilon),
+                native=functools.partial(_normalise, axis_name, self.epsilon),
+            )
             if not self.is_initializing():
+                count = inputs.size // channels
+                if axis_name is not None:
+                    count *= jax.lax.axis_size(axis_name)
                 unbiased = variance * (count / max(count - 1, 1))
                 running_mean.value = self.decay * running_mean.value + (1 - self.decay) * mean
                 running_var.value = self.decay * running_var.value + (1 - self.decay) * unbiased
-
-        multiplier = scale * jax.lax.rsqrt(variance + self.epsilon)
-        outputs = forms.by_platform(
-            values, mean, multiplier, bias, cpu=_folded_affine, native=_affine
-        )
         return outputs.astype(self.dtype)
 
 
-def _moments(values):
-    """Mean and mean square per channel, `[2, C]`, of `[..., C]`."""
+def _normalise(axis_name, epsilon, values, scale, bias):
+    """Normalised `[..., C]`, and mean and variance of the global batch, `[C]`."""
     axes = tuple(range(values.ndim - 1))
-    return jnp.stack([values.mean(axes), jnp.square(values).mean(axes)])
+    mean, variance = _mean_and_variance(
+        values.mean(axes), jnp.square(values).mean(axes), axis_name
+    )
+    multiplier = scale * jax.lax.rsqrt(variance + epsilon)
+    return _affine(values, mean, multiplier, bias), mean, variance
+
+
+def _mean_and_variance(mean, mean_square, axis_name):
+    """Of the global batch, from the means of this device's images, `[C]`."""
+    if axis_name is not None:
+        mean, mean_square = jax.lax.pmean((mean, mean_square), axis_name)
+    return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)
 
 
 def _affine(values, mean, multiplier, bias):
     return (values - mean) * multiplier + bias
 
 
-# The same for XLA's CPU backend, where sums over all but the channels need a form of their own, and
-# so do the gradients in which such sums stand.
+@functools.cache
+def _folded_normalise(axis_name, epsilon):
+    """`_normalise` for XLA's CPU backend.
 
+    Its sums over all but the channels need a form of their own, and so do the gradients, in which
+    such sums stand. They are written out: derived from the sums' form they would take three times
+    as many operations on single channels, each a small program that XLA compiles and starts.
+    """
 
-@jax.custom_vjp
-def _folded_moments(values):
-    count = values.size // values.shape[-1]
-    return jnp.stack([channel_sums(values), channel_sums(jnp.square(values))]) / count
+    @jax.custom_vjp
+    def normalise(values, scale, bias):
+        return forward(values, scale, bias)[0]
 
+    def forward(values, scale, bias):
+        count = values.size // values.shape[-1]
+        mean, variance = _mean_and_variance(
+            channel_sums(values) / count, channel_sums(jnp.square(values)) / count, axis_name
+        )
+        inverse = jax.lax.rsqrt(variance + epsilon)
+        outputs = _affine(values, mean, scale * inverse, bias)
+        return (outputs, mean, variance), (values, scale, mean, variance, inverse)
 
-def _folded_moments_forward(values):
-    return _folded_moments(values), values
+    def backward(saved, gradients):
+        values, scale, mean, variance, inverse = saved
+        gradient, to_mean, to_variance = gradients
+        count = values.size // values.shape[-1]
+        to_bias = channel_sums(gradient)
+        to_multiplier = channel_sums(gradient * (values - mean))
+        to_mean -= to_bias * scale * inverse
+        to_variance -= 0.5 * to_multiplier * scale * inverse**3
+        # Where rounding made the variance negative it is a constant, 0.
+        to_variance = jnp.where(variance > 0, to_variance, 0.0)
+        if axis_name is not None:
+            to_mean, to_variance = jax.lax.pmean((to_mean, to_variance), axis_name)
+        to_values = (
+            gradient * (scale * inverse)
+            + to_mean / count
+            + (values - mean) * (2 * to_variance / count)
+        )
+        return to_values, to_multiplier * inverse, to_bias
 
-
-def _folded_moments_backward(values, gradient):
-    count = values.size // values.shape[-1]
-    return ((gradient[0] + 2 * gradient[1] * values) / count,)
-
-
-_folded_moments.defvjp(_folded_moments_forward, _folded_moments_backward)
-
-
-@jax.custom_vjp
-def _folded_affine(values, mean, multiplier, bias):
-    return _affine(values, mean, multiplier, bias)
-
-
-def _folded_affine_forward(values, mean, multiplier, bias):
-    return _affine(values, mean, multiplier, bias), (values, mean, multiplier)
-
-
-def _folded_affine_backward(saved, gradient):
-    values, mean, multiplier = saved
-    sums = channel_sums(gradient)
-    return gradient * multiplier, -sums * multiplier, channel_sums(gradient * (values - mean)), sums
-
-
-_folded_affine.defvjp(_folded_affine_forward, _folded_affine_backward)
+    normalise.defvjp(forward, backward)
+    return normalise

@@ -1,14 +1,19 @@
-from jaxeff.data.augment import Augmentation
-from jaxeff.data.cache import crop_and_flip, in_memory
-from jaxeff.data.dataset import Dataset
-from jaxeff.data.datasets import load, names
-from jaxeff.data.loader import (
-    Batches,
-    crop_batches,
-    loader_processes,
-    train_batches,
-    validation_batches,
-)
+"""Images and labels: data sets, augmentation and batches."""
+
+from etils import epy
+
+with epy.lazy_api_imports(globals()):
+    from jaxeff.data.augment import Augmentation
+    from jaxeff.data.cache import crop_and_flip, in_memory
+    from jaxeff.data.dataset import Dataset
+    from jaxeff.data.datasets import load, names
+    from jaxeff.data.loader import (
+        Batches,
+        crop_batches,
+        loader_processes,
+        train_batches,
+        validation_batches,
+    )
 
 __all__ = [
     "Augmentation",

@@ -67,9 +67,7 @@ class BatchNorm(nn.Module):
 def _normalise(axis_name, epsilon, values, scale, bias):
     """Normalised `[..., C]`, and mean and variance of the global batch, `[C]`."""
     axes = tuple(range(values.ndim - 1))
-    mean, variance = _mean_and_variance(
-        values.mean(axes), jnp.square(values).mean(axes), axis_name
-    )
+    mean, variance = _mean_and_variance(values.mean(axes), jnp.square(values).mean(axes), axis_name)
     multiplier = scale * jax.lax.rsqrt(variance + epsilon)
     return _affine(values, mean, multiplier, bias), mean, variance
 

@@ -56,24 +56,28 @@ def shared_axis() -> str | None:
 
 
 def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> Callable:
-    """`jax.pmap` of `function` along `AXIS`, over all devices.
+    """`jax.pmap` of `function` along `AXIS`, over all devices, for arguments of one shape.
 
-    A program with oneDNN's convolutions in it stays out of the persistent compilation cache.
+    One process keeps no more than the compiled program: what JAX would remember of its making
+    takes as much memory again. A program with oneDNN's convolutions in it stays out of the
+    persistent compilation cache.
     """
-    compiled = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
-    ran = False
+    mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
+    program = None
 
     def run(*arguments):
-        nonlocal ran
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(nn.forms_of_backend())
-            if onednn.in_use():
-                stack.enter_context(onednn.compiled_without_cache())
-            results = compiled(*arguments)
-        if not ran:
+        nonlocal program
+        if program is None:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(nn.forms_of_backend())
+                if onednn.in_use():
+                    stack.enter_context(onednn.compiled_without_cache())
+                if jax.process_count() > 1:
+                    # The program takes arrays of all processes; `pmap` makes them of each one's.
+                    return mapped(*arguments)
+                program = mapped.lower(*arguments).compile()
             environment.return_freed_memory()  # The compiler's, hundreds of megabytes.
-            ran = True
-        return results
+        return program(*arguments)
 
     return run
 

@@ -91,9 +91,7 @@ def update(
     with_axis = functools.partial(
         jax.tree.map, lambda leaf: leaf.reshape(1, *leaf.shape) if leaf.ndim else leaf
     )
-    without_axis = functools.partial(
-        jax.tree.map, lambda leaf, shaped: leaf.reshape(shaped.shape)
-    )
+    without_axis = functools.partial(jax.tree.map, lambda leaf, shaped: leaf.reshape(shaped.shape))
     wide_params = with_axis(params)
     updates, wide_state = optimizer.update(with_axis(gradient), with_axis(opt_state), wide_params)
     wide_params = optax.apply_updates(wide_params, updates)

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 
-from jaxeff.data import Augmentation
+from jaxeff import data
 from jaxeff.errors import UsageError
 
 
@@ -44,9 +44,9 @@ class Recipe:
     horizontal_flip: bool = True
 
     @property
-    def augmentation(self) -> Augmentation:
+    def augmentation(self) -> "data.Augmentation":
         """What the input pipeline does to a training image."""
-        return Augmentation(self.crop_area, self.crop_aspect, self.horizontal_flip)
+        return data.Augmentation(self.crop_area, self.crop_aspect, self.horizontal_flip)
 
 
 RECIPES: Mapping[str, Recipe] = {

@@ -15,6 +15,9 @@ from jaxeff.nn import onednn
 
 AXIS = "batch"
 
+# The compiler frees hundreds of megabytes, and oneDNN tens when it first runs.
+CALLS_UNTIL_SETTLED = 3
+
 
 def join_processes(
     coordinator_address: str | None = None,
@@ -63,10 +66,10 @@ def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> 
     persistent compilation cache.
     """
     mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
-    program = None
+    program, calls = None, 0
 
     def run(*arguments):
-        nonlocal program
+        nonlocal program, calls
         if program is None:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(nn.forms_of_backend())
@@ -76,7 +79,9 @@ def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> 
                     # The program takes arrays of all processes; `pmap` makes them of each one's.
                     return mapped(*arguments)
                 program = mapped.lower(*arguments).compile()
-            environment.return_freed_memory()  # The compiler's, hundreds of megabytes.
+        if calls < CALLS_UNTIL_SETTLED:
+            environment.return_freed_memory()
+            calls += 1
         return program(*arguments)
 
     return run

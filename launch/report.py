@@ -4,11 +4,11 @@
 
 needs no record: the published numbers come with the package. Open report/index.html.
 
-    python launch/report.py --records='runs/**/record.json' --out=report
+    python launch/report.py --records=runs --out=report
 
-adds what runs of train.py measured (the pattern's quotes matter: the shell would expand it).
---records takes several patterns with commas between. A file that is no valid record is named and
-left out; the rest counts.
+adds what runs of train.py measured: the records in that folder, at any depth. --records takes
+several folders, or patterns in quotes, with commas between. A file that is no valid record is named
+and left out; the rest counts.
 
 The folder then holds
 
@@ -28,7 +28,9 @@ import cli
 from absl import flags
 
 _RECORDS = flags.DEFINE_list(
-    "records", ["runs/**/record.json"], "Patterns of record files, ** for any depth."
+    "records",
+    ["runs/**/record.json"],
+    "Folders with records in them, or patterns of record files, ** for any depth.",
 )
 _OUT = flags.DEFINE_string("out", "report", "Folder to write.")
 _IMPORT = flags.DEFINE_string("import", None, "CSV file with others' rows.")
@@ -66,7 +68,10 @@ def main() -> int:
     imported = exchange.read(_IMPORT.value) if _IMPORT.value else []
     paths, found_none = files.find_records(_RECORDS.value)
     if found_none and flags.FLAGS["records"].present:
-        raise UsageError(f"--records: no file matches {found_none[0]!r}")
+        raise UsageError(
+            f"--records: no file matches {found_none[0]!r}: give a folder with record.json "
+            "files in it, at any depth, or a pattern such as 'runs/**/record.json'"
+        )
 
     def progress(items):
         console = Console(stderr=True)

@@ -18,10 +18,16 @@ LARGEST_RECORD_BYTES = 20_000_000
 
 
 def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]]:
-    """Files that match, each once and in order, and the patterns that match none."""
+    """Files that match, each once and in order, and the patterns that match none.
+
+    A pattern that names a folder stands for every `record.json` in it, at any depth.
+    """
     found, found_none = {}, []
     for pattern in patterns:
-        matches = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+        path = os.path.expanduser(pattern)
+        if os.path.isdir(path):
+            path = os.path.join(glob.escape(path), "**", "record.json")
+        matches = sorted(glob.glob(path, recursive=True))
         files = [pathlib.Path(match) for match in matches if os.path.isfile(match)]
         if not files:
             found_none.append(pattern)

@@ -28,6 +28,16 @@ def test_patterns_find_files_once_and_name_what_matches_none(tmp_path):
     assert found_none == [f"{tmp_path}/none/*"]
 
 
+def test_a_folder_stands_for_the_records_in_it(tmp_path):
+    strange = tmp_path / "runs [1]"
+    paths = _save(strange, run(), run("b"))
+    (strange / "0" / "other.json").write_text("{}")
+    assert files.find_records([str(strange)]) == (paths, [])
+    assert files.find_records([str(strange / "0")]) == (paths[:1], [])
+    (tmp_path / "empty").mkdir()
+    assert files.find_records([f"{tmp_path}/empty"])[0] == []
+
+
 def test_what_is_no_valid_record_is_named_and_the_rest_counts(tmp_path):
     negative, not_a_number = run("negative"), run("nan")
     negative["compute"]["train_flops"] = -1

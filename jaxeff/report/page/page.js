@@ -25,7 +25,10 @@
     }
     return Number(number.toPrecision(3)).toLocaleString("en");
   };
-  const days = (operations) => Number((operations / data.teraflop_s_day).toPrecision(4));
+  const days = (operations) => {
+    const number = operations / data.teraflop_s_day;
+    return number < 1e-3 ? number.toExponential(3) : Number(number.toPrecision(4));
+  };
 
   // Plotly reads a few tags in text; records' names must stay text.
   const inert = (text) =>

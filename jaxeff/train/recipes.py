@@ -90,7 +90,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "efficientnet_b0": {"lr": 0.01, "batch_size": 16, "epochs": 30},
         "resnet50": {"lr": 0.01, "batch_size": 16},
         "resnext50_32x4d": {"lr": 0.01, "batch_size": 16},
-        "shufflenet_v1": {"batch_size": 32},
+        "shufflenet_v1": {"lr": 0.02, "batch_size": 16},
         "squeezenet1_1": {"lr": 0.002, "batch_size": 8, "epochs": 60},
         "vgg11": {"lr": 0.02},
         "wide_resnet50_2": {"lr": 0.01, "batch_size": 16, "epochs": 12},

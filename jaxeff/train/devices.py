@@ -61,9 +61,9 @@ def shared_axis() -> str | None:
 def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> Callable:
     """`jax.pmap` of `function` along `AXIS`, over all devices, for arguments of one shape.
 
-    One process keeps no more than the compiled program: what JAX would remember of its making
-    takes as much memory again. A program with oneDNN's convolutions in it stays out of the
-    persistent compilation cache.
+    One process keeps no more than the compiled program: what JAX would remember of its making takes
+    tens of megabytes. A program with oneDNN's convolutions in it stays out of the persistent
+    compilation cache.
     """
     mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
     program, calls = None, 0

@@ -114,7 +114,7 @@ def _scale_by_learning_rate(schedule):
 
 
 def _known_after(rate, *arrays):
-    """`rate`, as a number that depends on all `arrays`; NaN where they hold NaN.
+    """`rate`, as a number that depends on all `arrays`: NaN if the first number of one is.
 
     The parameters' updates multiply by it, so they come after the whole backward pass. Without an
     order between the two, XLA's CPU backend copies every parameter that the backward pass reads,

@@ -73,7 +73,7 @@ def test_parameters_and_momentum_are_overwritten_in_place():
 
 
 def test_an_update_that_is_not_a_number_shows_in_every_parameter():
-    """On CPU the rate depends on all updates; elsewhere only what is broken breaks."""
+    """On CPU, if it is the first number of its array; elsewhere only what is broken breaks."""
     ours = sgd(lambda step: 0.1, 0.9, 0.0)
     params = {"a": jnp.ones(3), "b": jnp.ones(2)}
     gradient = {"a": jnp.array([jnp.nan, 0, 0]), "b": jnp.ones(2)}

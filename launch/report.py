@@ -28,9 +28,7 @@ import cli
 from absl import flags
 
 _RECORDS = flags.DEFINE_list(
-    "records",
-    ["runs/**/record.json"],
-    "Folders with records in them, or patterns of record files, ** for any depth.",
+    "records", ["runs"], "Folders with records in them, or patterns of files, ** for any depth."
 )
 _OUT = flags.DEFINE_string("out", "report", "Folder to write.")
 _IMPORT = flags.DEFINE_string("import", None, "CSV file with others' rows.")

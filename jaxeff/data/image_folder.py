@@ -225,7 +225,8 @@ def _scan_classes(split: bytes, classes: list[bytes], times: dict[bytes, int]) -
     packed: list[_Pictures] = []
     with ThreadPoolExecutor(_SCAN_THREADS) as pool:
         while len(packed) < len(classes):
-            # A few at a time: what a thread lists takes twenty times the memory that is kept of it.
+            # A few at a time, for a list takes many times the memory of what is kept of it; and
+            # packed by this thread: what the others allocate, the C library does not give back.
             some = range(len(classes))[len(packed) : len(packed) + _SCAN_AHEAD]
             packed += [
                 _pack(*found) for found in zip(pool.map(pictures_of, some), some, strict=True)

@@ -17,6 +17,7 @@ from jaxeff.nn import (
     Dropout,
     average_pool,
     global_average_pool,
+    gradient_apart,
     initializers,
     max_pool,
 )
@@ -38,6 +39,7 @@ class DenseLayer(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Maps `[N, H, W, C]` to `[N, H, W, C + growth_rate]`."""
+        x = gradient_apart(x)
         new = nn.relu(self.norm(name="norm1")(x))
         new = self.conv(BOTTLENECK * self.growth_rate, 1, name="conv1")(new)
         new = nn.relu(self.norm(name="norm2")(new))

@@ -116,7 +116,10 @@ def _depthwise(strides, padding):
     def backward(saved, gradient):
         images, kernel = saved
         views = shifted_views(images, kernel.shape[:2], strides, padding)
-        sums = [channel_sums(view * gradient) for view in views]
+        sums = []
+        for first in range(0, len(views), kernel.shape[1]):
+            row = views[first : first + kernel.shape[1]]
+            sums += channel_sums(*(view * gradient for view in row))
         kernel_gradient = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
         return image_gradient(images, kernel, gradient), kernel_gradient
 

@@ -98,9 +98,8 @@ def _folded_normalise(axis_name, epsilon):
 
     def forward(values, scale, bias):
         count = values.size // values.shape[-1]
-        mean, variance = _mean_and_variance(
-            channel_sums(values) / count, channel_sums(jnp.square(values)) / count, axis_name
-        )
+        total, squares = channel_sums(values, jnp.square(values))
+        mean, variance = _mean_and_variance(total / count, squares / count, axis_name)
         inverse = jax.lax.rsqrt(variance + epsilon)
         outputs = _affine(values, mean, scale * inverse, bias)
         return (outputs, mean, variance), (values, scale, mean, variance, inverse)
@@ -109,8 +108,7 @@ def _folded_normalise(axis_name, epsilon):
         values, scale, mean, variance, inverse = saved
         gradient, to_mean, to_variance = gradients
         count = values.size // values.shape[-1]
-        to_bias = channel_sums(gradient)
-        to_multiplier = channel_sums(gradient * (values - mean))
+        to_bias, to_multiplier = channel_sums(gradient, gradient * (values - mean))
         to_mean -= to_bias * scale * inverse
         to_variance -= 0.5 * to_multiplier * scale * inverse**3
         # Where rounding made the variance negative it is a constant, 0.

@@ -23,6 +23,8 @@ CONTENDERS = {
     "torch-huge-pages": ("torch_step", {"compiled": False}),
     "torch-compile": ("torch_step", {"compiled": True}),
 }
+# Those that run XLA, which counts their step.
+COUNTED = ("jaxeff", "native")
 # Those that start as their own users start them, without the memory setting of our commands.
 AS_INSTALLED = ("torch", "torch-compile")
 INPUT_CONTENDERS = {
@@ -106,16 +108,18 @@ class Contender:
 
     def seconds(self, steps: int) -> float:
         """Takes `steps` steps and returns the seconds until their results were there."""
-        print(json.dumps({"steps": steps}), file=self._process.stdin, flush=True)
-        return self._answer()["seconds"]
+        return self._ask(steps=steps)["seconds"]
 
     def peak_memory_bytes(self) -> int | None:
         """The most memory held at once since warm-up, or None where that cannot be told.
 
         On CPU that of the process, resident, libraries included; on a GPU that of its allocations.
         """
-        print(json.dumps({"peak_memory": True}), file=self._process.stdin, flush=True)
-        return self._answer()["peak_memory_bytes"]
+        return self._ask(peak_memory=True)["peak_memory_bytes"]
+
+    def flops_per_step(self) -> int:
+        """XLA's count, of contenders that run XLA. Ask last: counting changes the peak memory."""
+        return self._ask(flops_per_step=True)["flops_per_step"]
 
     def close(self) -> None:
         """Ends the process."""
@@ -123,6 +127,10 @@ class Contender:
         self._process.wait()
         self._process.stdin.close()
         self._process.stdout.close()
+
+    def _ask(self, **request):
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return self._answer()
 
     def _answer(self):
         line = self._process.stdout.readline()

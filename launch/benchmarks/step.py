@@ -52,6 +52,8 @@ def measure(work: contenders.Work, against: list[str], turns: int, turn_seconds:
                 "peak_memory_bytes": contender.peak_memory_bytes(),
                 **contender.facts,
             }
+            if name in contenders.COUNTED:
+                results[name]["flops_per_step"] = contender.flops_per_step()
             if name != "jaxeff":
                 pairs = zip(rates["jaxeff"], rates[name], strict=True)
                 ratios = [ours / theirs for ours, theirs in pairs]

@@ -47,6 +47,8 @@ def main(message: str) -> None:
         request = json.loads(line)
         if "steps" in request:
             answer(seconds=_timed(step, request["steps"]))
+        elif "flops_per_step" in request:
+            answer(flops_per_step=step.flops_per_step())
         else:
             answer(peak_memory_bytes=step.peak_memory_bytes() or _peak_memory_bytes())
 

@@ -6,7 +6,7 @@ from jaxeff.nn.dense import Dense as Dense
 from jaxeff.nn.dropout import Dropout as Dropout
 from jaxeff.nn.forms import forms_of_backend as forms_of_backend
 from jaxeff.nn.forms import native_forms as native_forms
-from jaxeff.nn.gradient_apart import gradient_apart as gradient_apart
+from jaxeff.nn.apart import gradient_apart as gradient_apart
 from jaxeff.nn.norm import BatchNorm as BatchNorm
 from jaxeff.nn.pool import adaptive_average_pool as adaptive_average_pool
 from jaxeff.nn.pool import average_pool as average_pool

@@ -1,16 +1,13 @@
 """Pooling in the form that each backend runs fastest."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 
 from jaxeff.nn import forms
+from jaxeff.nn.apart import apart
 from jaxeff.nn.conv import shifted_views
-
-# Of which each has its gradient put together by itself, if the batch can be divided so.
-BATCH_PARTS = 2
 
 
 def max_pool(
@@ -83,22 +80,10 @@ def _max_of_shifted_views(size, window, stride, rims):
 
             return _to_pixels(to_tap, gradient.shape, size, window, stride, rims)
 
-        return (_in_loop(spread, chosen, gradient),)
+        return (apart(spread, chosen, gradient, after=gradient),)
 
     pool.defvjp(forward, backward)
     return pool
-
-
-def _in_loop(function, *arrays):
-    """`function` of arrays `[N, ...]` to `[N, ...]`, a part of the batch at a time.
-
-    XLA draws into a loop nothing of what led to the arrays; without one it would compute that,
-    sums over the layers of a dense block for instance, anew for each tap of the window.
-    """
-    parts = math.gcd(len(arrays[0]), BATCH_PARTS)
-    split = [array.reshape(parts, -1, *array.shape[1:]) for array in arrays]
-    results = jax.lax.map(lambda part: function(*part), split)
-    return results.reshape(-1, *results.shape[2:])
 
 
 def _to_pixels(to_tap, pooled_shape, size, window, stride, rims):
@@ -210,7 +195,7 @@ def _sum_of_shifted_views(size, window, stride, padding):
         def spread(gradient):
             return _to_pixels(lambda _: gradient, gradient.shape, size, window, stride, rims)
 
-        return (_in_loop(spread, gradient),)
+        return (apart(spread, gradient, after=gradient),)
 
     pool.defvjp(lambda images: (pool(images), None), backward)
     return pool

@@ -20,6 +20,7 @@ from jaxeff.nn import (
     gradient_apart,
     initializers,
     max_pool,
+    recomputed,
 )
 
 BOTTLENECK = 4  # Channels between a layer's two convolutions, as a multiple of the growth rate.
@@ -40,11 +41,17 @@ class DenseLayer(nn.Module):
     def __call__(self, x):
         """Maps `[N, H, W, C]` to `[N, H, W, C + growth_rate]`."""
         x = gradient_apart(x)
-        new = nn.relu(self.norm(name="norm1")(x))
-        new = self.conv(BOTTLENECK * self.growth_rate, 1, name="conv1")(new)
-        new = nn.relu(self.norm(name="norm2")(new))
-        new = self.conv(self.growth_rate, 3, 1, 1, name="conv2")(new)
+        new = recomputed(DenseLayer._bottleneck)(self, x)
+        new = recomputed(DenseLayer._growth)(self, new)
         return jnp.concatenate([x, self.dropout(name="dropout")(new)], axis=-1)
+
+    def _bottleneck(self, x):
+        x = nn.relu(self.norm(name="norm1")(x))
+        return self.conv(BOTTLENECK * self.growth_rate, 1, name="conv1")(x)
+
+    def _growth(self, x):
+        x = nn.relu(self.norm(name="norm2")(x))
+        return self.conv(self.growth_rate, 3, 1, 1, name="conv2")(x)
 
 
 class Transition(nn.Module):

@@ -1,10 +1,8 @@
-"""Operations that XLA's CPU backend keeps apart from what stands before and behind them.
+"""Operations that XLA's CPU backend computes by themselves.
 
-It draws what led to an array into all that reads it, and computes it anew in each; it takes two
-equal operations for one, so that nothing is forgotten after the forward pass that the backward pass
-could compute again; and it starts what needs no gradient long before the backward pass reads it.
-Into the branch of a conditional it does none of that. `jax.lax.optimization_barrier` would not do:
-the backend removes it before it fuses.
+It draws what led to an array into all that reads it, and computes it anew in each. Into the branch
+of a conditional it draws nothing. `jax.lax.optimization_barrier` does the same only where the
+program is compiled with `recompute.COMPILER_OPTIONS`.
 """
 
 from collections.abc import Callable
@@ -15,18 +13,18 @@ import jax.numpy as jnp
 from jaxeff.nn import forms
 
 
-def apart(function: Callable, *arrays: jax.Array, after: jax.Array):
+def apart(function: Callable, *arrays: jax.Array, after: jax.Array) -> jax.Array:
     """`function(*arrays)`, computed by itself and not before `after` is there.
 
     Args:
-      function: from arrays to a tree of floating-point arrays.
-      *arrays: of any shape; each is written out.
+      function: from arrays to one of floating-point numbers.
+      *arrays: of any shape and dtype.
       after: its first number is read. If that is NaN, so is all of the result.
     """
 
     def undefined(*arrays):
-        shapes = jax.eval_shape(function, *arrays)
-        return jax.tree.map(lambda shape: jnp.full(shape.shape, jnp.nan, shape.dtype), shapes)
+        result = jax.eval_shape(function, *arrays)
+        return jnp.full(result.shape, jnp.nan, result.dtype)
 
     # The compiler cannot tell that this conditional has no choice.
     first = after.ravel()[0]

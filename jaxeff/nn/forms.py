@@ -24,6 +24,11 @@ def by_platform(*arrays: jax.Array, cpu: Callable | None, native: Callable):
     return jax.lax.platform_dependent(*arrays, cpu=cpu, default=native)
 
 
+def cpu_forms_alone() -> bool:
+    """Whether what is traced now holds the CPU's forms and no others."""
+    return _ONLY.get() == "cpu"
+
+
 def native_forms() -> contextlib.AbstractContextManager[None]:
     """Everything that is traced inside takes XLA's native form on every platform.
 

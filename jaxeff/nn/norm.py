@@ -5,9 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxeff.nn import forms
 from jaxeff.nn.channel_sums import channel_sums
+from jaxeff.nn.recompute import KEPT
 
 
 class BatchNorm(nn.Module):
@@ -101,6 +103,7 @@ def _folded_normalise(axis_name, epsilon):
         total, squares = channel_sums(values, jnp.square(values))
         mean, variance = _mean_and_variance(total / count, squares / count, axis_name)
         inverse = jax.lax.rsqrt(variance + epsilon)
+        mean, variance, inverse = checkpoint_name(jnp.stack([mean, variance, inverse]), KEPT)
         outputs = _affine(values, mean, scale * inverse, bias)
         return (outputs, mean, variance), (values, scale, mean, variance, inverse)
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxeff.nn import onednn
+from jaxeff.nn.apart import apart
 
 Pair = tuple[int, int]
 
@@ -152,12 +153,9 @@ def _transposed(array, axes):
 
     XLA's CPU backend transposes fast where it does nothing else. It would draw into the operation
     what led to the array, batch normalisation and ReLU for instance, and compute that anew, number
-    by number, in three to six times the time. Into the branch of a conditional it draws nothing;
-    the branches are the same, and a number that is read from the array keeps both in the program.
+    by number, in three to six times the time.
     """
-    first = array.ravel()[0]
-    branches = [lambda array: array.transpose(axes)] * 2
-    return jax.lax.cond(first == first, *branches, array)
+    return apart(lambda array: array.transpose(axes), array, after=array)
 
 
 def _grouped_kernel_gradient(images, kernel_shape, gradient, strides, padding, groups):

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import gc
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from jax.extend.mlir import passmanager
 from jaxeff import environment, nn
 from jaxeff.errors import UsageError
 from jaxeff.nn import onednn
+from jaxeff.nn.recompute import COMPILER_OPTIONS
 
 AXIS = "batch"
 
@@ -71,10 +73,11 @@ def parallel(
 ) -> Callable:
     """`jax.pmap` of `function` along `AXIS`, over all devices, for arguments of one shape.
 
-    One process keeps no more than the compiled program: what JAX would remember of its making takes
-    tens of megabytes. A program with oneDNN's convolutions in it stays out of the persistent
-    compilation cache. On CPU a call waits for the arrays that it is given, as a step does for the
-    state that the last one returns: queued, it would take memory while that still holds its own.
+    One process keeps no more than the compiled program: what JAX would remember of its making, and
+    of what else it traced, takes tens of megabytes, so its caches are emptied (`jax.clear_caches`).
+    A program with oneDNN's convolutions in it stays out of the persistent compilation cache. On CPU
+    a call waits for the arrays that it is given, as a step does for the state that the last one
+    returns: queued, it would take memory while that still holds its own.
 
     Args:
       function: takes and returns arrays of one device.
@@ -100,7 +103,8 @@ def parallel(
                 lowered = mapped.lower(*arguments)
                 if on_cpu and not keep_names:
                     _forget_names(lowered)
-                program = lowered.compile()
+                _forget_traces()
+                program = lowered.compile(compiler_options=COMPILER_OPTIONS if on_cpu else None)
         if calls < CALLS_UNTIL_SETTLED:
             environment.return_freed_memory()
             calls += 1
@@ -117,6 +121,15 @@ def _forget_names(lowered):
     module = lowered.compiler_ir()
     with module.context:
         passmanager.PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
+
+
+def _forget_traces():
+    """Frees, before the compiler needs memory, what JAX keeps of all functions traced so far.
+
+    Who calls one of them again waits for it to be traced and compiled once more.
+    """
+    jax.clear_caches()
+    gc.collect()
 
 
 def check_batch_size(batch_size: int) -> None:

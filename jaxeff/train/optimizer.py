@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxeff.nn import forms
+from jaxeff.nn.apart import apart
 from jaxeff.train.recipes import Recipe
 
 
@@ -121,5 +122,4 @@ def _known_after(rate, *arrays):
     lest it be overwritten first.
     """
     largest = functools.reduce(jnp.maximum, (array.ravel()[0] for array in arrays))
-    branches = [lambda rate: rate, lambda rate: jnp.full_like(rate, jnp.nan)]
-    return jax.lax.cond(largest == largest, *branches, rate)
+    return apart(lambda rate: rate, rate, after=largest)

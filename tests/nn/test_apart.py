@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxeff.nn import gradient_apart
+from jaxeff.nn.apart import apart
 
 
 def _block(apart):
@@ -47,3 +48,10 @@ def test_the_program_of_a_dense_block_grows_no_faster_than_its_depth():
     assert grown < 1.5 * operations(gradient_apart, 8)
     without = operations(lambda x: x, 16) - operations(lambda x: x, 8)
     assert without > 1.5 * grown
+
+
+def test_what_stands_apart_has_its_value():
+    x = jnp.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(apart(jnp.transpose, x, after=x), np.transpose(x))
+    two = apart(lambda a, b: 2 * a + b, x, jnp.ones(3), after=jnp.float32(0))
+    np.testing.assert_array_equal(two, 2 * x + 1)

@@ -11,7 +11,9 @@ torch-huge-pages with that setting too.
 On a GPU, compare with torch-compile in bfloat16:
 
     python launch/benchmark.py step --models=paper --against=torch-compile --dtype=bfloat16 \\
-        --batch_size=256 --image_size=224
+        --batch_size=256 --image_size=224 --minutes=10
+
+which begins no model that would not end in ten minutes, and names those to go on with.
 
     python launch/benchmark.py loop --models=shufflenet_v2
 
@@ -50,6 +52,13 @@ _DTYPE = flags.DEFINE_enum(
 _THREADS = flags.DEFINE_integer("threads", None, "step: of the CPU. Default: all.", lower_bound=1)
 _TURNS = flags.DEFINE_integer("turns", 5, "Turns of each contender.", lower_bound=1)
 _TURN_SECONDS = flags.DEFINE_float("turn_seconds", 2.0, "Not loop: about how long a turn lasts.")
+_MINUTES = flags.DEFINE_float(
+    "minutes",
+    None,
+    "step: begins no model that would not end within these minutes, did it take as long as the "
+    "slowest before it, and names those that are left. Default: measures all.",
+    lower_bound=0.0,
+)
 _STEPS = flags.DEFINE_integer("steps", 20, "loop: steps a turn.", lower_bound=1)
 _DATASET = flags.DEFINE_string("dataset", "digits", "loop: data set, as for train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "loop: folder of the data set.")
@@ -82,6 +91,7 @@ def step() -> int:
         threads=_THREADS.value,
         turns=_TURNS.value,
         turn_seconds=_TURN_SECONDS.value,
+        minutes=_MINUTES.value,
         as_json=_FORMAT.value == "json",
     )
     return 0

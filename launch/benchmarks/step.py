@@ -5,6 +5,7 @@ import json
 import math
 import statistics
 import sys
+import time
 
 from benchmarks import contenders
 
@@ -126,24 +127,57 @@ def run(
     threads: int | None,
     turns: int,
     turn_seconds: float,
+    minutes: float | None,
     as_json: bool,
 ) -> None:
-    """Measures each model and prints a table, or a JSON array, with the geometric means."""
+    """Measures each model and prints a table, or a JSON object, with the geometric means.
+
+    What was measured is printed whatever ends the run, and the names of the models that are left.
+
+    Args:
+      model_names: architectures, in order.
+      against: keys of `contenders.CONTENDERS`.
+      image_size: side of the images in pixels.
+      batch_size: images a step.
+      dtype: of the arithmetic, `float32` or `bfloat16`.
+      threads: of the CPU; None for all.
+      turns: of each contender.
+      turn_seconds: about how long a turn lasts.
+      minutes: no further model is begun that would end later, did it take as long as the slowest
+        so far; None: all are measured.
+      as_json: instead of a table.
+    """
     for name in model_names:
         models.check(name)
     if not as_json:
         print(header(), flush=True)
-    results = []
-    for name in model_names:
-        work = contenders.Work(name, 1000, image_size, batch_size, dtype, threads)
-        results.append(measure(work, against, turns, turn_seconds))
-        if as_json:
-            print(f"{name}: done", file=sys.stderr)
-        else:
-            print(row(results[-1]), flush=True)
+    results, left = [], list(model_names)
+    started, longest = time.monotonic(), 0.0
+    try:
+        while left:
+            begun = time.monotonic()
+            if results and minutes is not None and begun - started + longest > 60 * minutes:
+                break
+            work = contenders.Work(left[0], 1000, image_size, batch_size, dtype, threads)
+            results.append(measure(work, against, turns, turn_seconds))
+            longest = max(longest, time.monotonic() - begun)
+            if as_json:
+                print(f"{left[0]}: done", file=sys.stderr)
+            else:
+                print(row(results[-1]), flush=True)
+            left.pop(0)
+    finally:
+        if results:
+            _print_summary(results, left, as_json)
+
+
+def _print_summary(results, left, as_json):
     means = geometric_means(results)
     if as_json:
-        print(json.dumps({"results": results, "geometric_means": means}, indent=1))
-        return
-    for name, mean in means.items():
-        print(f"geometric mean of jaxeff's speed over {name}'s: {mean:.3f}")
+        summary = {"results": results, "geometric_means": means, "not_measured": left}
+        print(json.dumps(summary, indent=1))
+    else:
+        for name, mean in means.items():
+            print(f"geometric mean of jaxeff's speed over {name}'s: {mean:.3f}")
+    if left:
+        print(f"not measured: --models={','.join(left)}", file=sys.stderr)

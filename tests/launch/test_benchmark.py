@@ -1,9 +1,12 @@
+import importlib
 import itertools
 import json
+import pathlib
 
 import PIL.Image
 import pytest
 
+from jaxeff.errors import UsageError
 from tests.launch.commands import assert_one_line_and_exit_2, run_command
 
 
@@ -26,6 +29,48 @@ def test_our_step_and_the_native_one_take_turns():
     assert ours["peak_memory_bytes"] > 0
     assert native["ratio_low"] <= native["ratio"] <= native["ratio_high"]
     assert report["geometric_means"]["native"] == pytest.approx(native["ratio"])
+
+
+@pytest.fixture
+def run_steps(monkeypatch):
+    """Runs `benchmarks.step` on four models, of which one may `fail`; each takes 100 seconds."""
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[2] / "launch")
+    step = importlib.import_module("benchmarks.step")
+    clock = itertools.count(0.0, 50.0)
+    monkeypatch.setattr(step.time, "monotonic", lambda: next(clock))
+    facts = {"images_per_second": 1.0, "compile_seconds": 1.0, "peak_memory_bytes": 2**20}
+
+    def run(fail=None, **options):
+        def measure(work, *_):
+            if work.model == fail:
+                raise UsageError("the contender torch: out of memory")
+            contenders = {"jaxeff": facts, "torch": {**facts, "ratio": 2.0}}
+            return {"model": work.model, "contenders": contenders}
+
+        monkeypatch.setattr(step, "measure", measure)
+        names = ("alexnet", "vgg11", "resnet18", "resnet34")
+        work = {"image_size": 64, "batch_size": 64, "dtype": "float32", "threads": None}
+        step.run(names, ["torch"], **work, turns=1, turn_seconds=1.0, **options)
+
+    return run
+
+
+def test_no_model_is_begun_that_would_end_too_late(run_steps, capsys):
+    run_steps(minutes=4.0, as_json=True)
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert [result["model"] for result in report["results"]] == ["alexnet", "vgg11"]
+    assert report["not_measured"] == ["resnet18", "resnet34"]
+    assert "--models=resnet18,resnet34" in err
+
+
+def test_what_was_measured_is_printed_when_a_model_fails(run_steps, capsys):
+    with pytest.raises(UsageError, match="out of memory"):
+        run_steps(fail="resnet18", minutes=None, as_json=False)
+    out, err = capsys.readouterr()
+    assert "vgg11" in out
+    assert "torch's: 2.000" in out
+    assert "--models=resnet18,resnet34" in err
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class MBConv(nn.Module):
         """Maps `[N, H, W, C]` to `[N, ceil(H / stride), ceil(W / stride), features]`."""
         channels = inputs.shape[-1]
         expanded = channels * self.expand_ratio
-        depthwise = 0 if self.expand_ratio == 1 else 1
+        depthwise = int(self.expand_ratio != 1)  # Its position among the block's layers.
 
         def filtered(block, x):
             if self.expand_ratio != 1:

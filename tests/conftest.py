@@ -22,3 +22,18 @@ def _shared_compilation_cache():
     yield
     if _CACHE is not None:
         _CACHE.cleanup()
+
+
+@pytest.fixture
+def compiled_programs(monkeypatch):
+    """What is compiled ahead of time from here on, as by `devices.parallel`, in order."""
+    import jax
+
+    compiled, programs = jax.stages.Lowered.compile, []
+
+    def compile_and_keep(lowered, *arguments, **options):
+        programs.append(compiled(lowered, *arguments, **options))
+        return programs[-1]
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_and_keep)
+    return programs

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import linen as nn
 
 from jaxeff.nn import BatchNorm, Conv, forms_of_backend, native_forms, onednn, recomputed
@@ -36,9 +35,8 @@ def _images():
     return np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
 
 
-def _variables(wrap=_kept):
-    with native_forms():
-        return Layers(wrap).init(jax.random.key(0), _images())
+def _variables():
+    return Layers(_kept).init(jax.random.key(0), _images())
 
 
 def _gradient(wrap, axis_name=None):
@@ -53,20 +51,7 @@ def _gradient(wrap, axis_name=None):
     return jax.grad(loss, has_aux=True)
 
 
-@pytest.fixture
-def programs(monkeypatch):
-    """What `devices.parallel` compiles, in order."""
-    compiled, programs = jax.stages.Lowered.compile, []
-
-    def compile_and_keep(lowered, *arguments, **options):
-        programs.append(compiled(lowered, *arguments, **options))
-        return programs[-1]
-
-    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_and_keep)
-    return programs
-
-
-def test_gradients_and_statistics_stay_and_memory_shrinks(programs):
+def test_gradients_and_statistics_stay_and_memory_shrinks(compiled_programs):
     arguments = devices.replicate((*_variables().values(), _images()))
     results = []
     for wrap in (_kept, recomputed):
@@ -74,7 +59,7 @@ def test_gradients_and_statistics_stay_and_memory_shrinks(programs):
         results.append(jax.tree.leaves(devices.parallel(step)(*arguments)))
     for kept, again in zip(*results, strict=True):
         np.testing.assert_allclose(again, kept, rtol=1e-5, atol=1e-7)
-    kept, again = (program.memory_analysis().temp_size_in_bytes for program in programs)
+    kept, again = (program.memory_analysis().temp_size_in_bytes for program in compiled_programs)
     # Of each triple the convolution's result stays, its input and the sigmoid do not.
     array = 4 * np.prod(SHAPE)
     assert again < kept - LAYERS * array

@@ -7,16 +7,7 @@ from jaxeff.train import devices
 
 
 @pytest.mark.parametrize("keep_names", [False, True])
-def test_the_program_has_names_only_for_a_profile(monkeypatch, keep_names):
-    programs = []
-    compiled = jax.stages.Lowered.compile
-
-    def compile_and_keep(lowered, *arguments, **options):
-        programs.append(compiled(lowered, *arguments, **options))
-        return programs[-1]
-
-    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_and_keep)
-
+def test_the_program_has_names_only_for_a_profile(compiled_programs, keep_names):
     def function(x):
         with jax.named_scope("a_layer"):
             return jnp.tanh(x) * 2
@@ -24,5 +15,5 @@ def test_the_program_has_names_only_for_a_profile(monkeypatch, keep_names):
     run = devices.parallel(function, keep_names=keep_names)
     x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 8)
     np.testing.assert_allclose(run(x), np.tanh(x) * 2, rtol=1e-6)
-    (program,) = programs
+    (program,) = compiled_programs
     assert ("a_layer" in program.as_text()) == keep_names

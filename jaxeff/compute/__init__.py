@@ -6,6 +6,7 @@ from jaxeff.compute.hardware import (
     peak_flops_per_second,
 )
 from jaxeff.compute.macs import count_activations, count_macs
+from jaxeff.compute.schedule import CostSchedule, Segment
 from jaxeff.compute.units import (
     IMAGENET_EPOCH_IMAGES,
     TERAFLOP_S_DAY,
@@ -17,6 +18,8 @@ from jaxeff.compute.xla import xla_flops
 __all__ = [
     "IMAGENET_EPOCH_IMAGES",
     "TERAFLOP_S_DAY",
+    "CostSchedule",
+    "Segment",
     "StepCost",
     "arithmetic_peak",
     "count_activations",

@@ -1,191 +1,306 @@
-"""Reading, writing and checking `record.json` (schema: `record.schema.json` beside this file)."""
+"""The record of a run, typed: what was trained, how, to which level, and what that took.
 
-import functools
-import importlib.metadata
-import json
-import math
-import os
-import pathlib
-import platform
-import subprocess
-import tempfile
+Base units throughout: FLOPs, seconds, examples. `record_v2.schema.json` beside this file is the
+same as a JSON Schema; `files.py` reads and writes records, whole or not at all.
+"""
 
-import jsonschema
-import jsonschema_rs
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import jaxeff
-from jaxeff import compute
-from jaxeff.errors import UsageError
+from jaxeff.compute import CostSchedule, Segment
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
-def read(path: str | os.PathLike) -> dict:
-    """Reads and validates the record at `path`.
+@dataclass(frozen=True)
+class Model:
+    """The network.
 
-    Raises:
-      UsageError: the file is missing, is no JSON or is no valid record.
+    Attributes:
+      name: as `--model` took it.
+      params: number of parameters.
+      args: what the network was created with beyond its defaults.
+      source: SHA-256 of the file that defines it, where that is the user's.
+      published: date of its publication, ISO 8601, where its file gives one.
+      url: of the publication, likewise.
     """
-    path = pathlib.Path(path)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a readable record ({_one_line(error)})") from error
-    validate(record, source=str(path))
-    return record
+
+    name: str
+    params: int
+    args: Mapping[str, object] | None = None
+    source: str | None = None
+    published: str | None = None
+    url: str | None = None
 
 
-def write(path: str | os.PathLike, record: dict) -> None:
-    """Validates `record` and writes it to `path`, whole or not at all.
+@dataclass(frozen=True)
+class Dataset:
+    """What it was trained on.
 
-    Raises:
-      UsageError: the record is not valid; what stood at `path` is left as it was.
+    Attributes:
+      name: as `--dataset` took it, or the folder's.
+      train_examples: in the training split.
+      validation_examples: in the validation split.
+      fingerprint: two runs with the same one saw the same examples and labels.
+      skipped: `{"count", "names"}` of training examples that could not be read, if the run was told
+        to go on without them; the first hundred are named.
     """
-    validate(record, source=str(path))
-    text = json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False)
-    write_atomically(path, (text + "\n").encode())
+
+    name: str
+    train_examples: int
+    validation_examples: int
+    fingerprint: str
+    skipped: Mapping[str, object] | None = None
 
 
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Puts `content` at `path` so that a reader, or a crash, never sees a part of it."""
-    path = pathlib.Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+@dataclass(frozen=True)
+class Target:
+    """The level, and the evaluation that first met it.
+
+    Attributes:
+      metric: key of the curve's metrics.
+      value: the level.
+      reached: whether an evaluation met it.
+      step: of the first evaluation at or above the level (at or below it, for a metric of which
+        less is better); None before.
+      epoch: likewise.
+      stays_from_epoch: epoch of the first evaluation from which on every one meets the level; None
+        where the last does not. A run that stops at its target says no more by it than by `epoch`.
+    """
+
+    metric: str
+    value: float
+    reached: bool
+    step: int | None
+    epoch: float | None
+    stays_from_epoch: float | None
 
 
-def validate(record: object, source: str = "record") -> None:
-    """Checks `record` against the schema and its numbers against each other.
+@dataclass(frozen=True)
+class Compute:
+    """What training took up to the target, or up to now where it is not reached.
+
+    Attributes:
+      segments: steps of one cost each, in order.
+      convention: what the numbers below mean.
+      train_flops: XLA's count.
+      teraflop_s_days: the same in teraflop/s-days.
+      paper_flops: 3 x forward multiply-accumulates x examples.
+      paper_teraflop_s_days: the same in teraflop/s-days.
+    """
+
+    segments: tuple[Segment, ...]
+    convention: str
+    train_flops: int
+    teraflop_s_days: float
+    paper_flops: int
+    paper_teraflop_s_days: float
+
+    @property
+    def schedule(self) -> CostSchedule:
+        """The cost by step."""
+        return CostSchedule(self.segments)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation.
+
+    Attributes:
+      step: steps taken.
+      epoch: passes over the training examples.
+      examples: training examples seen.
+      train_flops: XLA's count of training so far.
+      train_loss: mean over the steps since the last evaluation.
+      seconds: of training so far.
+      metrics: by name, over all validation examples.
+      ema_metrics: likewise, by the averaged parameters where the recipe averages them.
+    """
+
+    step: int
+    epoch: float
+    examples: int
+    train_flops: int
+    train_loss: float
+    seconds: float
+    metrics: Mapping[str, float]
+    ema_metrics: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What it ran on.
+
+    Attributes:
+      platform: `cpu`, `gpu` or `tpu`.
+      device_kind: as JAX names it.
+      device_count: over all processes.
+      process_count: of the run.
+      peak_flops_per_second: of all devices together in the run's precision; None where not known.
+    """
+
+    platform: str
+    device_kind: str
+    device_count: int
+    process_count: int
+    peak_flops_per_second: float | None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What decides how the same program rounds.
+
+    Attributes:
+      cpu_model: name of the host's processor; None where the system does not say.
+      cpu_flags: its instruction sets for arithmetic, sorted.
+      xla_flags: the variable `XLA_FLAGS`.
+      kernels: `xla`, or `cpu: ` and the names of the kernels that replace XLA's.
+      matmul_precision: JAX's default for products; None is the backend's own.
+    """
+
+    cpu_model: str | None
+    cpu_flags: tuple[str, ...]
+    xla_flags: str
+    kernels: str
+    matmul_precision: str | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time went, over all sessions of the run.
+
+    Attributes:
+      compile_seconds: tracing and compilation.
+      train_seconds: training, without compilation.
+      eval_seconds: evaluation, which is not charged.
+      examples_per_second: of training.
+      model_flops_utilization: `train_flops` a second over the peak; None where that is not known.
+    """
+
+    compile_seconds: float = 0.0
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    examples_per_second: float = 0.0
+    model_flops_utilization: float | None = None
+
+
+@dataclass(frozen=True)
+class Software:
+    """Versions of what takes part, and the commit of jaxeff's source tree where it is one."""
+
+    python: str
+    jax: str
+    jaxlib: str
+    flax: str
+    optax: str
+    jaxeff: str
+    git_commit: str | None
+    git_dirty: bool | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run. Sections as above, and:
+
+    Attributes:
+      run_id: the same over all sessions of the run.
+      created: when it was started, UTC, ISO 8601.
+      command: the command line that started it.
+      task: `name`, `metrics` (the direction, `max` or `min`, of each) and what the task adds.
+      recipe: every resolved hyperparameter; `optimizer` is the chain of Optax that ran.
+      seed: of parameters, order, augmentation and dropout.
+      status: `running`, `reached` (the target, and stopped there), `completed` (the schedule),
+        `diverged` (the loss is not finite) or `interrupted`.
+    """
+
+    run_id: str
+    created: str
+    command: str
+    model: Model
+    task: Mapping[str, object]
+    recipe: Mapping[str, object]
+    dataset: Dataset
+    target: Target
+    compute: Compute
+    curve: tuple[Point, ...]
+    hardware: Hardware
+    environment: Environment
+    timing: Timing
+    software: Software
+    seed: int
+    status: str
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict:
+        """The record as `json.dumps` takes it."""
+        fields = dataclasses.asdict(self)
+        segments = [
+            {key: value for key, value in segment.items() if key != "changes"} | segment["changes"]
+            for segment in fields["compute"]["segments"]
+        ]
+        fields["compute"]["segments"] = segments
+        return _plain(fields)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> "Record":
+        """The record of a valid `record.json` of this version."""
+        compute = dict(fields["compute"])
+        compute["segments"] = tuple(_segment(segment) for segment in compute["segments"])
+        sections = {
+            "model": Model(**fields["model"]),
+            "dataset": Dataset(**fields["dataset"]),
+            "target": Target(**fields["target"]),
+            "compute": Compute(**compute),
+            "curve": tuple(Point(**point) for point in fields["curve"]),
+            "hardware": Hardware(**fields["hardware"]),
+            "environment": Environment(
+                **fields["environment"] | {"cpu_flags": tuple(fields["environment"]["cpu_flags"])}
+            ),
+            "timing": Timing(**fields["timing"]),
+            "software": Software(**fields["software"]),
+        }
+        return cls(**{**fields, **sections})
+
+
+def is_met(direction: str, value: float, level: float) -> bool:
+    """Whether `value` of a metric whose direction is `max` or `min` meets `level`."""
+    return value >= level if direction == "max" else value <= level
+
+
+def crossing(curve: tuple[Point, ...], metric: str, level: float, direction: str) -> Target:
+    """What the evaluations so far say of a level.
 
     Args:
-      record: as `json.loads` returns it.
-      source: where it is from, for the message.
-
-    Raises:
-      UsageError: names the first field that is wrong, and how.
+      curve: evaluations in order.
+      metric: key of their metrics.
+      level: to meet.
+      direction: `max` where a metric at or above the level meets it, `min` where one at or below.
     """
-    where = _first_not_finite(record)
-    if where is not None:
-        raise UsageError(f"{source}: not a valid record at {where}: the number is not finite")
-    # A hundred times faster than the other, which explains what is wrong.
-    if not _fast_validator().is_valid(record):
-        error = jsonschema.exceptions.best_match(_validator().iter_errors(record))
-        raise UsageError(f"{source}: not a valid record at {error.json_path}: {_one_line(error)}")
-    for problem in _contradictions(record):
-        raise UsageError(f"{source}: the record contradicts itself: {problem}")
+    met = [is_met(direction, point.metrics[metric], level) for point in curve]
+    first = curve[met.index(True)] if any(met) else None
+    last_miss = len(met) - 1 - met[::-1].index(False) if not all(met) else -1
+    stays = curve[last_miss + 1] if last_miss + 1 < len(curve) else None
+    return Target(
+        metric=metric,
+        value=level,
+        reached=first is not None,
+        step=first and first.step,
+        epoch=first and first.epoch,
+        stays_from_epoch=stays and stays.epoch,
+    )
 
 
-def software() -> dict:
-    """Versions of what takes part in a measurement, and the commit of jaxeff's source tree."""
-    commit, dirty = _git_state(pathlib.Path(jaxeff.__file__).parent)
-    versions = {
-        name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")
-    }
-    return {
-        "python": platform.python_version(),
-        **versions,
-        "jaxeff": jaxeff.__version__,
-        "git_commit": commit,
-        "git_dirty": dirty,
-    }
+def _segment(fields):
+    named = {field.name for field in dataclasses.fields(Segment)} - {"changes"}
+    changes = {key: value for key, value in fields.items() if key not in named}
+    return Segment(**{key: fields[key] for key in named}, changes=changes)
 
 
-def _git_state(folder):
-    """The commit and whether tracked files differ from it; None twice outside a checkout."""
-
-    def git(*arguments):
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout
-
-    try:
-        if not git("ls-files", "__init__.py"):
-            return None, None
-        return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain", "-uno").strip())
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-
-
-@functools.cache
-def _validator():
-    return jsonschema.Draft202012Validator(_schema())
-
-
-@functools.cache
-def _fast_validator():
-    return jsonschema_rs.Draft202012Validator(_schema())
-
-
-def _schema():
-    path = pathlib.Path(__file__).with_name("record.schema.json")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _contradictions(record):
-    """What the schema cannot say: totals that do not follow from their factors."""
-    cost, target, curve = record["compute"], record["target"], record["curve"]
-    batch_size = record["recipe"]["batch_size"]
-    for total, share in (
-        ("train_flops", "teraflop_s_days"),
-        ("paper_flops", "paper_teraflop_s_days"),
-    ):
-        if not _close(compute.teraflop_s_days(cost[total]), cost[share]):
-            yield f"compute.{share} is not compute.{total} / 8.64e16"
-    if not _close(cost["flops_per_image"] * batch_size, cost["flops_per_step"]):
-        yield "compute.flops_per_step is not compute.flops_per_image x recipe.batch_size"
-    steps = cost["train_flops"] / cost["flops_per_step"]
-    images = steps * batch_size
-    if not _close(compute.paper_flops(cost["macs_forward_per_image"], images), cost["paper_flops"]):
-        yield "compute.paper_flops is not 3 x macs_forward_per_image x the images of train_flops"
-    if target["reached"] != (target["step"] is not None) or target["reached"] != (
-        target["epoch"] is not None
-    ):
-        yield "target.step and target.epoch must be there if and only if target.reached"
-    if target["reached"] and not _close(steps, target["step"]):
-        yield "compute.train_flops is not charged up to target.step"
-    numbers = [point["step"] for point in curve]
-    if numbers != sorted(set(numbers)):
-        yield "curve: the steps do not rise"
-    for point in curve:
-        if point["images"] != point["step"] * batch_size:
-            yield f"curve: step {point['step']} does not have step x batch_size images"
-        if not _close(point["train_flops"], point["step"] * cost["flops_per_step"]):
-            yield f"curve: step {point['step']} does not have step x flops_per_step FLOPs"
-    met = [point["step"] for point in curve if point[target["metric"]] >= target["value"]]
-    if target["step"] != (met[0] if met else None):
-        yield "target.step is not the first step of the curve that meets the target"
-
-
-def _close(a, b):
-    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
-
-
-def _first_not_finite(value, where="$"):
-    if isinstance(value, float) and not math.isfinite(value):
-        return where
-    children = ()
-    if isinstance(value, dict):
-        children = ((f"{where}.{key}", child) for key, child in value.items())
-    elif isinstance(value, list):
-        children = ((f"{where}[{i}]", child) for i, child in enumerate(value))
-    found = (_first_not_finite(child, place) for place, child in children)
-    return next((place for place in found if place is not None), None)
-
-
-def _refuse_constant(name):
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _one_line(error):
-    text = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else text[:200] + "…"
+def _plain(value):
+    """Tuples as lists and mappings as dictionaries, as JSON returns them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    return value

@@ -17,10 +17,8 @@ from jaxeff.nn import (
     Dropout,
     average_pool,
     global_average_pool,
-    gradient_apart,
     initializers,
     max_pool,
-    recomputed,
 )
 
 BOTTLENECK = 4  # Channels between a layer's two convolutions, as a multiple of the growth rate.
@@ -40,22 +38,15 @@ class DenseLayer(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Maps `[N, H, W, C]` to `[N, H, W, C + growth_rate]`."""
-        x = gradient_apart(x)
-        new = recomputed(DenseLayer._bottleneck)(self, x)
-        new = recomputed(DenseLayer._growth)(self, new)
+        new = nn.relu(self.norm(name="norm1")(x))
+        new = self.conv(BOTTLENECK * self.growth_rate, 1, name="conv1")(new)
+        new = nn.relu(self.norm(name="norm2")(new))
+        new = self.conv(self.growth_rate, 3, 1, 1, name="conv2")(new)
         return jnp.concatenate([x, self.dropout(name="dropout")(new)], axis=-1)
-
-    def _bottleneck(self, x):
-        x = nn.relu(self.norm(name="norm1")(x))
-        return self.conv(BOTTLENECK * self.growth_rate, 1, name="conv1")(x)
-
-    def _growth(self, x):
-        x = nn.relu(self.norm(name="norm2")(x))
-        return self.conv(self.growth_rate, 3, 1, 1, name="conv2")(x)
 
 
 class Transition(nn.Module):
-    """Halves the channels and the picture between two blocks."""
+    """Halves the channels and the image between two blocks."""
 
     conv: Any
     norm: Any

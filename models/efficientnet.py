@@ -21,7 +21,6 @@ from jaxeff.nn import (
     StochasticDepth,
     global_average_pool,
     initializers,
-    recomputed,
 )
 
 STEM_FEATURES = 32
@@ -71,23 +70,15 @@ class MBConv(nn.Module):
         expanded = channels * self.expand_ratio
         depthwise = int(self.expand_ratio != 1)  # Its position among the block's layers.
 
-        def filtered(block, x):
-            if self.expand_ratio != 1:
-                x = nn.silu(block.norm(name="block.0.1")(x))
-            window = (self.kernel_size, self.stride, (self.kernel_size - 1) // 2)
-            name = f"block.{depthwise}.0"
-            return block.conv(expanded, *window, groups=expanded, name=name)(x)
-
-        def narrowed(block, x):
-            x = nn.silu(block.norm(name=f"block.{depthwise}.1")(x))
-            x = SqueezeExcitation(channels // 4, block.conv, name=f"block.{depthwise + 1}")(x)
-            return block.conv(self.features, 1, name=f"block.{depthwise + 2}.0")(x)
-
         x = inputs
         if self.expand_ratio != 1:
             x = self.conv(expanded, 1, name="block.0.0")(x)
-        x = recomputed(filtered)(self, x)
-        x = recomputed(narrowed)(self, x)
+            x = nn.silu(self.norm(name="block.0.1")(x))
+        window = (self.kernel_size, self.stride, (self.kernel_size - 1) // 2)
+        x = self.conv(expanded, *window, groups=expanded, name=f"block.{depthwise}.0")(x)
+        x = nn.silu(self.norm(name=f"block.{depthwise}.1")(x))
+        x = SqueezeExcitation(channels // 4, self.conv, name=f"block.{depthwise + 1}")(x)
+        x = self.conv(self.features, 1, name=f"block.{depthwise + 2}.0")(x)
         x = self.norm(name=f"block.{depthwise + 2}.1")(x)
         if self.stride != 1 or channels != self.features:
             return x

@@ -1,8 +1,8 @@
 """MobileNet (Howard et al. 2017, arXiv:1704.04861), as marvis/pytorch-mobilenet builds it.
 
 This is the implementation that the paper trained. Modules carry its names (`model.1.0`), so that a
-parameter's path here is its path there. It averages over 7x7 pixels, the whole picture at 224 px;
-here it is the whole picture at every size.
+parameter's path here is its path there. It averages over 7x7 pixels, the whole image at 224 px;
+here it is the whole image at every size.
 """
 
 import functools

@@ -24,7 +24,6 @@ from jaxeff.nn import (
     global_average_pool,
     initializers,
     max_pool,
-    recomputed,
 )
 
 STAGE_UNITS = (4, 8, 4)
@@ -58,21 +57,14 @@ class ShuffleUnit(nn.Module):
         bottleneck = self.features // 4
         expanded = self.features if self.stride == 1 else self.features - inputs.shape[-1]
 
-        def filtered(unit, x):
-            x = nn.relu(unit.norm(name="g_conv_1x1_compress.batch_norm")(x))
-            x = channel_shuffle(x, self.groups)
-            window = (3, self.stride, 1)
-            return unit.conv(bottleneck, *window, groups=bottleneck, name="depthwise_conv3x3")(x)
-
-        def widened(unit, x):
-            x = unit.norm(name="bn_after_depthwise")(x)
-            return unit.conv(expanded, 1, groups=self.groups, name="g_conv_1x1_expand.conv1x1")(x)
-
         x = self.conv(bottleneck, 1, groups=self.first_groups, name="g_conv_1x1_compress.conv1x1")(
             inputs
         )
-        x = recomputed(filtered)(self, x)
-        x = recomputed(widened)(self, x)
+        x = nn.relu(self.norm(name="g_conv_1x1_compress.batch_norm")(x))
+        x = channel_shuffle(x, self.groups)
+        x = self.conv(bottleneck, 3, self.stride, 1, groups=bottleneck, name="depthwise_conv3x3")(x)
+        x = self.norm(name="bn_after_depthwise")(x)
+        x = self.conv(expanded, 1, groups=self.groups, name="g_conv_1x1_expand.conv1x1")(x)
         x = self.norm(name="g_conv_1x1_expand.batch_norm")(x)
         if self.stride == 1:
             return nn.relu(inputs + x)

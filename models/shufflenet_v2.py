@@ -18,7 +18,7 @@ STAGE_UNITS = (4, 8, 4)
 class Unit(nn.Module):
     """Splits the channels in two, transforms one half and shuffles (Figure 3 c and d).
 
-    A unit with stride 2 transforms all channels in both branches and halves the picture.
+    A unit with stride 2 transforms all channels in both branches and halves the image.
     """
 
     features: int

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from jaxeff import environment, records
+from jaxeff import records
 
 # Below this many pictures a scan is as quick.
 FEWEST_PICTURES = 10_000
@@ -69,7 +69,8 @@ def write(root: bytes, arrays: Mapping[str, np.ndarray], times: Mapping[bytes, i
 
 def _path(root: bytes) -> pathlib.Path:
     name = hashlib.sha256(os.path.realpath(root)).hexdigest()[:32]
-    return environment.cache_folder() / "image_folders" / f"{name}.npz"
+    caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(caches) / "jaxeff" / "image_folders" / f"{name}.npz"
 
 
 def _split(joined: np.ndarray) -> list[bytes]:

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxeff import environment
 from jaxeff.data import folder_index
 from jaxeff.data.dataset import Dataset
 from jaxeff.errors import UsageError
@@ -113,7 +112,6 @@ def load(data_dir: Path) -> Dataset:
         in_memory=False,
     )
     del kept, scan
-    environment.return_freed_memory()  # Five times what the data set keeps.
     return dataset
 
 

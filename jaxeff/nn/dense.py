@@ -1,12 +1,11 @@
-"""A fully connected layer with PyTorch's default initialisation."""
+"""A fully connected layer with PyTorch's start values."""
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff.nn import forms, initializers, onednn, onednn_conv
-from jaxeff.nn.channel_sums import add_bias
+from jaxeff.nn import initializers
 
 
 class Dense(nn.Module):
@@ -32,9 +31,4 @@ class Dense(nn.Module):
         channels = inputs.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (channels, self.features), jnp.float32)
         bias = self.param("bias", self.bias_init(channels), (self.features,), jnp.float32)
-        inputs, kernel = inputs.astype(self.dtype), kernel.astype(self.dtype)
-        by_onednn = inputs.ndim == 2 and onednn.supports(inputs, kernel)
-        products = forms.by_platform(
-            inputs, kernel, cpu=onednn_conv.product if by_onednn else None, native=jnp.matmul
-        )
-        return add_bias(products, bias.astype(self.dtype))
+        return inputs.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)

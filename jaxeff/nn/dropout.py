@@ -34,7 +34,7 @@ class Dropout(nn.Module):
 
 
 def image_keys(layer: nn.Module, count: int) -> jax.Array:
-    """A key for each image of this device's share of the batch.
+    """A key for each image of this device's part of the batch.
 
     The next key of `layer`'s RNG stream `dropout`, folded with the image's position in the global
     batch: an image has the same key however the batch is split over devices.

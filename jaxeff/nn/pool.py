@@ -1,13 +1,7 @@
-"""Pooling in the form that each backend runs fastest."""
-
-import functools
+"""Pooling, as PyTorch's functions of the same names do it."""
 
 import jax
 import jax.numpy as jnp
-
-from jaxeff.nn import forms
-from jaxeff.nn.apart import apart
-from jaxeff.nn.conv import shifted_views
 
 
 def max_pool(
@@ -27,116 +21,8 @@ def max_pool(
       `[N, H', W', C]` with `H' = (H + 2 * padding - window) // stride + 1`, or one more with
       `ceil_mode` where the division leaves a rest.
     """
-    form = {"window": window, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
-    return forms.by_platform(
-        images,
-        cpu=_max_of_shifted_views(images.shape[1:3], window, stride, _rims(images.shape, **form)),
-        native=functools.partial(_native_max_pool, **form),
-    )
 
-
-def _native_max_pool(images, *, window, stride, padding, ceil_mode=False):
-    return jax.lax.reduce_window(
-        images,
-        -jnp.inf,
-        jax.lax.max,
-        (1, window, window, 1),
-        (1, stride, stride, 1),
-        _rims(images.shape, window, stride, padding, ceil_mode),
-    )
-
-
-@functools.cache
-def _max_of_shifted_views(size, window, stride, rims):
-    """Max pooling that remembers which pixel of the window was the largest.
-
-    The gradient is then put together by residue of the pixels' positions, each from the windows
-    that can have chosen them, without a sum of `window ** 2` pictures that are mostly zero.
-    """
-
-    index_dtype = jnp.uint8 if window**2 <= 256 else jnp.int32
-
-    def views(images):
-        padded = jnp.pad(images, rims, constant_values=-jnp.inf)
-        return shifted_views(padded, (window,) * 2, (stride,) * 2)
-
-    @jax.custom_vjp
-    def pool(images):
-        return functools.reduce(lambda a, b: jnp.where(_exceeds(b, a), b, a), views(images))
-
-    def forward(images):
-        largest, *others = views(images)
-        chosen = jnp.zeros(largest.shape, index_dtype)
-        for position, view in enumerate(others, 1):
-            better = _exceeds(view, largest)
-            largest = jnp.where(better, view, largest)
-            chosen = jnp.where(better, index_dtype(position), chosen)
-        return largest, chosen
-
-    def backward(chosen, gradient):
-        def spread(chosen, gradient):
-            def to_tap(position):
-                return jnp.where(chosen == position, gradient, jnp.zeros((), gradient.dtype))
-
-            return _to_pixels(to_tap, gradient.shape, size, window, stride, rims)
-
-        return (apart(spread, chosen, gradient, after=gradient),)
-
-    pool.defvjp(forward, backward)
-    return pool
-
-
-def _to_pixels(to_tap, pooled_shape, size, window, stride, rims):
-    """Adds up, for each pixel, what the windows over it send to it.
-
-    Args:
-      to_tap: takes a position in the window, counted row by row, and returns what each window sends
-        there, of `pooled_shape`.
-      pooled_shape: `[N, H', W', C]`, of the result of pooling.
-      size: `(H, W)` of the images.
-      window: side of the window.
-      stride: step.
-      rims: padding before and after each of the four axes.
-
-    Returns:
-      `[N, H, W, C]`.
-    """
-    batch, *pooled_size, channels = pooled_shape
-    lengths = [-(-(size[axis] + sum(rims[1 + axis])) // stride) for axis in (0, 1)]
-
-    def part(first_row, first_column):
-        total = None
-        for row in range(first_row, window, stride):
-            for column in range(first_column, window, stride):
-                back = [
-                    (tap // stride, length - pooled - tap // stride, 0)
-                    for tap, length, pooled in zip((row, column), lengths, pooled_size, strict=True)
-                ]
-                sent = to_tap(row * window + column)
-                zero = jnp.zeros((), sent.dtype)
-                sent = jax.lax.pad(sent, zero, ((0, 0, 0), *back, (0, 0, 0)))
-                total = sent if total is None else total + sent
-        # A step beyond the window leaves pixels out.
-        if total is None:
-            total = jnp.zeros((batch, *lengths, channels), to_tap(0).dtype)
-        return total
-
-    # [N, rows, residue, columns, residue, C]
-    parts = jnp.stack([jnp.stack([part(i, j) for j in range(stride)], 3) for i in range(stride)], 2)
-    whole = parts.reshape(batch, *(length * stride for length in lengths), channels)
-    top, left = rims[1][0], rims[2][0]
-    return whole[:, top : top + size[0], left : left + size[1]]
-
-
-def _exceeds(view, largest):
-    """Of equal values the first counts, which alone gets the gradient, as natively."""
-    return (view > largest) | jnp.isnan(view)
-
-
-def _rims(shape, window, stride, padding, ceil_mode):
-    """Pixels of padding before and after each of the four axes."""
-
-    def rim(length):
+    def sides(length):
         if not ceil_mode:
             return padding, padding
         last = -(-(length + 2 * padding - window) // stride) * stride
@@ -144,7 +30,15 @@ def _rims(shape, window, stride, padding, ceil_mode):
             last -= stride
         return padding, max(padding, last + window - length - padding)
 
-    return (0, 0), rim(shape[1]), rim(shape[2]), (0, 0)
+    height, width = images.shape[1:3]
+    return jax.lax.reduce_window(
+        images,
+        -jnp.inf,
+        jax.lax.max,
+        (1, window, window, 1),
+        (1, stride, stride, 1),
+        ((0, 0), sides(height), sides(width), (0, 0)),
+    )
 
 
 def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
@@ -162,43 +56,15 @@ def average_pool(images: jax.Array, window: int, stride: int, padding: int = 0) 
       `[N, H', W', C]` with `H' = (H + 2 * padding - window) // stride + 1`, of the dtype of
       `images`.
     """
-    form = {"window": window, "stride": stride, "padding": padding}
-    sums = forms.by_platform(
+    sums = jax.lax.reduce_window(
         images.astype(jnp.promote_types(images.dtype, jnp.float32)),
-        cpu=_sum_of_shifted_views(images.shape[1:3], **form),
-        native=functools.partial(_native_sum_pool, **form),
-    )
-    return (sums / window**2).astype(images.dtype)
-
-
-def _native_sum_pool(images, *, window, stride, padding):
-    return jax.lax.reduce_window(
-        images,
         0.0,
         jax.lax.add,
         (1, window, window, 1),
         (1, stride, stride, 1),
         ((0, 0), (padding, padding), (padding, padding), (0, 0)),
     )
-
-
-@functools.cache
-def _sum_of_shifted_views(size, window, stride, padding):
-    """Sum pooling whose gradient is put together as that of max pooling."""
-    rims = ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))
-
-    @jax.custom_vjp
-    def pool(images):
-        return sum(shifted_views(images, (window,) * 2, (stride,) * 2, (padding,) * 2))
-
-    def backward(_, gradient):
-        def spread(gradient):
-            return _to_pixels(lambda _: gradient, gradient.shape, size, window, stride, rims)
-
-        return (apart(spread, gradient, after=gradient),)
-
-    pool.defvjp(lambda images: (pool(images), None), backward)
-    return pool
+    return (sums / window**2).astype(images.dtype)
 
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
@@ -230,5 +96,5 @@ def _adaptive_average(images, size, axis):
 
 
 def global_average_pool(images: jax.Array) -> jax.Array:
-    """Averages `[N, H, W, C]` over the picture to `[N, C]`."""
+    """Averages `[N, H, W, C]` over the image to `[N, C]`."""
     return images.mean((1, 2))

@@ -8,7 +8,6 @@ import optax
 from flax import linen as nn
 
 from jaxeff import compute
-from jaxeff.nn import native_forms
 from jaxeff.train import steps
 
 CONVENTION = (
@@ -84,15 +83,14 @@ def training_cost(
         return module.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
 
     one_image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    with native_forms():
-        return TrainingCost(
-            params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-            batch_size=batch_size,
-            flops_per_step=compute.xla_flops(step, state, batch),
-            macs_forward_per_image=compute.count_macs(
-                forward, state.params, state.batch_stats, one_image
-            ),
-        )
+    return TrainingCost(
+        params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        batch_size=batch_size,
+        flops_per_step=compute.xla_flops(step, state, batch),
+        macs_forward_per_image=compute.count_macs(
+            forward, state.params, state.batch_stats, one_image
+        ),
+    )
 
 
 def training_step_cost(
@@ -109,8 +107,7 @@ def training_step_cost(
     step, state, batch = _step_and_shapes(
         module, optimizer, image_size, batch_size, mean, std, label_smoothing
     )
-    with native_forms():
-        return compute.step_cost(step, state, batch)
+    return compute.step_cost(step, state, batch)
 
 
 def _step_and_shapes(module, optimizer, image_size, batch_size, mean, std, label_smoothing):

@@ -1,30 +1,16 @@
 """Where the arrays live: processes, devices and the `pmap` axis over them."""
 
 import collections
-import contextlib
-import gc
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.extend.mlir import passmanager
 
-from jaxeff import environment, nn
 from jaxeff.errors import UsageError
-from jaxeff.nn import onednn
-from jaxeff.nn.recompute import COMPILER_OPTIONS
 
 AXIS = "batch"
-
-# The compiler frees hundreds of megabytes, and oneDNN tens when it first runs.
-CALLS_UNTIL_SETTLED = 3
-
-# From the moment when XLA's CPU backend says that a result is there until it has freed what it took
-# to compute it (0.2 % to 0.7 % of a small network's step).
-SECONDS_UNTIL_FREED = 3e-4
 
 
 def join_processes(
@@ -66,70 +52,9 @@ def shared_axis() -> str | None:
     return AXIS if jax.device_count() > 1 else None
 
 
-def parallel(
-    function: Callable,
-    donate_argnums: int | tuple[int, ...] = (),
-    keep_names: bool = False,
-) -> Callable:
-    """`jax.pmap` of `function` along `AXIS`, over all devices, for arguments of one shape.
-
-    One process keeps no more than the compiled program: what JAX would remember of its making, and
-    of what else it traced, takes tens of megabytes, so its caches are emptied (`jax.clear_caches`).
-    A program with oneDNN's convolutions in it stays out of the persistent compilation cache. On CPU
-    a call waits for the arrays that it is given, as a step does for the state that the last one
-    returns: queued, it would take memory while that still holds its own.
-
-    Args:
-      function: takes and returns arrays of one device.
-      donate_argnums: arguments whose memory the results may take.
-      keep_names: keeps in the program which module and line each operation is of, for a profile. A
-        CPU's program, which lies in the same memory as all else, goes without them otherwise: they
-        take up to 66 MiB (DenseNet-121).
-    """
-    mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
-    on_cpu = jax.default_backend() == "cpu"
-    program, calls = None, 0
-
-    def run(*arguments):
-        nonlocal program, calls
-        if program is None:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(nn.forms_of_backend())
-                if onednn.in_use():
-                    stack.enter_context(onednn.compiled_without_cache())
-                if jax.process_count() > 1:
-                    # The program takes arrays of all processes; `pmap` makes them of each one's.
-                    return mapped(*arguments)
-                lowered = mapped.lower(*arguments)
-                if on_cpu and not keep_names:
-                    _forget_names(lowered)
-                _forget_traces()
-                program = lowered.compile(compiler_options=COMPILER_OPTIONS if on_cpu else None)
-        if calls < CALLS_UNTIL_SETTLED:
-            environment.return_freed_memory()
-            calls += 1
-        if on_cpu:
-            jax.block_until_ready(arguments)
-            time.sleep(SECONDS_UNTIL_FREED)
-        return program(*arguments)
-
-    return run
-
-
-def _forget_names(lowered):
-    """Takes the names and source lines of its operations from a program to be compiled."""
-    module = lowered.compiler_ir()
-    with module.context:
-        passmanager.PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
-
-
-def _forget_traces():
-    """Frees, before the compiler needs memory, what JAX keeps of all functions traced so far.
-
-    Who calls one of them again waits for it to be traced and compiled once more.
-    """
-    jax.clear_caches()
-    gc.collect()
+def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> Callable:
+    """`jax.pmap` of `function` along `AXIS`, over all devices."""
+    return jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
 
 
 def check_batch_size(batch_size: int) -> None:

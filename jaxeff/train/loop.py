@@ -181,9 +181,7 @@ class Session:
             axis_name=axis_name,
         )
         evaluation_step = steps.make_evaluation_step(module, **scale, axis_name=axis_name)
-        self.train_step = _Timed(
-            devices.parallel(train_step, donate_argnums=0, keep_names=run.profile)
-        )
+        self.train_step = _Timed(devices.parallel(train_step, donate_argnums=0))
         self.evaluation_step = _Timed(devices.parallel(evaluation_step))
 
         def start():

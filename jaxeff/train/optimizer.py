@@ -1,13 +1,7 @@
 """SGD with PyTorch's semantics and the schedules of its learning rate."""
 
-import functools
-
-import jax
-import jax.numpy as jnp
 import optax
 
-from jaxeff.nn import forms
-from jaxeff.nn.apart import apart
 from jaxeff.train.recipes import Recipe
 
 
@@ -73,53 +67,5 @@ def sgd(
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.trace(decay=momentum),
-        _scale_by_learning_rate(schedule),
+        optax.scale_by_learning_rate(schedule),
     )
-
-
-def update(
-    optimizer: optax.GradientTransformation,
-    gradient: optax.Updates,
-    opt_state: optax.OptState,
-    params: optax.Params,
-) -> tuple[optax.Params, optax.OptState]:
-    """The parameters and the optimizer's state after one step.
-
-    The arrays go through it with the leading axis of 1 that `pmap` keeps them with. Were it added
-    to the results, XLA's CPU backend would compute the momentum a second time inside the
-    parameters' update, and copy old momentum and old parameters to do so.
-    """
-    with_axis = functools.partial(
-        jax.tree.map, lambda leaf: leaf.reshape(1, *leaf.shape) if leaf.ndim else leaf
-    )
-    without_axis = functools.partial(jax.tree.map, lambda leaf, shaped: leaf.reshape(shaped.shape))
-    wide_params = with_axis(params)
-    updates, wide_state = optimizer.update(with_axis(gradient), with_axis(opt_state), wide_params)
-    wide_params = optax.apply_updates(wide_params, updates)
-    return without_axis(wide_params, params), without_axis(wide_state, opt_state)
-
-
-def _scale_by_learning_rate(schedule):
-    """Optax's, with a rate that is known once every update is (on CPU)."""
-
-    def scale(updates, state, params=None):
-        def rate(step):
-            leaves = jax.tree.leaves(updates)
-            return forms.by_platform(
-                jnp.asarray(schedule(step)), *leaves, cpu=_known_after, native=lambda rate, *_: rate
-            )
-
-        return optax.scale_by_learning_rate(rate).update(updates, state, params)
-
-    return optax.GradientTransformation(optax.scale_by_learning_rate(schedule).init, scale)
-
-
-def _known_after(rate, *arrays):
-    """`rate`, as a number that depends on all `arrays`: NaN if the first number of one is.
-
-    The parameters' updates multiply by it, so they come after the whole backward pass. Without an
-    order between the two, XLA's CPU backend copies every parameter that the backward pass reads,
-    lest it be overwritten first.
-    """
-    largest = functools.reduce(jnp.maximum, (array.ravel()[0] for array in arrays))
-    return apart(lambda rate: rate, rate, after=largest)

@@ -6,9 +6,6 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from jaxeff.nn import native_forms
-from jaxeff.train.optimizer import update
-
 # Of the loss of each auxiliary classifier that a module puts into its collection `auxiliary`
 # (Szegedy et al. 2014, Section 5).
 AUXILIARY_WEIGHT = 0.3
@@ -36,8 +33,7 @@ def initial_state(
 ) -> TrainState:
     """Fresh parameters, batch statistics and optimizer state, drawn from `seed`."""
     images = jnp.zeros((1, image_size, image_size, 3))
-    with native_forms():  # Nothing is computed but the parameters.
-        variables = module.init(jax.random.key(seed), images, train=False)
+    variables = module.init(jax.random.key(seed), images, train=False)
     params = variables["params"]
     batch_stats = variables.get("batch_stats", {})
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
@@ -104,7 +100,8 @@ def make_train_step(
         (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         if axis_name is not None:
             loss, gradient = jax.lax.pmean((loss, gradient), axis_name)
-        params, opt_state = update(optimizer, gradient, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, batch_stats, opt_state), loss
 
     return train_step

@@ -34,19 +34,19 @@ def main() -> int:
     import json
 
     import models
-    from jaxeff import data, train
+    from jaxeff import data, tasks, train
     from jaxeff.errors import UsageError
 
     if (_WORKDIR.value is None) == (_TORCH_WEIGHTS.value is None):
         raise UsageError("give either --workdir=FOLDER or --model=NAME with --torch_weights=FILE")
     if _WORKDIR.value is not None:
         variables, record = train.restore_variables(_WORKDIR.value)
-        name, dtype = record["model"]["name"], record["recipe"]["dtype"]
-        image_size = _IMAGE_SIZE.value or record["model"]["image_size"]
-        dataset_name = _DATASET.value or record["dataset"]["name"]
+        name, dtype = record.model.name, record.recipe["dtype"]
+        image_size = _IMAGE_SIZE.value or record.task["image_size"]
+        dataset_name = _DATASET.value or record.dataset.name
         if _DATASET.value is None and dataset_name not in data.names():
             dataset_name = "image_folder"
-        num_classes, weights, fields = record["model"]["num_classes"], _WORKDIR.value, {}
+        num_classes, weights, fields = record.task["num_classes"], _WORKDIR.value, {}
     else:
         from models import torch_weights
 
@@ -69,10 +69,9 @@ def main() -> int:
     metrics = train.evaluate_variables(
         models.create(name, num_classes, dtype, **fields),
         variables,
-        dataset,
-        image_size=dataset.image_size,
-        batch_size=_BATCH_SIZE.value,
-        num_workers=_NUM_WORKERS.value,
+        tasks.ImageClassification(dataset, dataset.image_size),
+        _BATCH_SIZE.value,
+        _NUM_WORKERS.value,
     )
     result = {
         "model": name,
@@ -80,12 +79,13 @@ def main() -> int:
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "image_size": dataset.image_size,
+        "images": metrics.pop("examples"),
         **metrics,
     }
     if _FORMAT.value == "json":
         print(json.dumps(result))
     else:
-        print(f"{name} on {dataset.name} at {dataset.image_size} px, {metrics['images']:,} images")
+        print(f"{name} on {dataset.name} at {dataset.image_size} px, {result['images']:,} images")
         print(f"  top-1  {100 * metrics['top1']:.2f} %")
         print(f"  top-5  {100 * metrics['top5']:.2f} %")
         print(f"  loss   {metrics['loss']:.4f}")

@@ -7,7 +7,7 @@ trains ShuffleNet v2 on scikit-learn's hand-written digits: no download, minutes
     python launch/train.py --model=resnet18 --dataset=image_folder --data_dir=/data/cifar10 \\
         --image_size=64 --recipe=small --epochs=10 --target=top1:0.6
 
-trains on pictures in folders, /data/cifar10/train/<class>/*.jpg beside
+trains on images in folders, /data/cifar10/train/<class>/*.jpg beside
 /data/cifar10/{validation,val,test}/<class>/*.jpg.
 
 What is not given comes from the data set (image size, target) and from the recipe (everything about
@@ -127,17 +127,18 @@ def main() -> int:
 
     train.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     record = train.train_to_target(_run_from_flags())
-    if record["status"] in EXIT_STATUS:
-        return EXIT_STATUS[record["status"]]
-    return 0 if record["target"]["reached"] else 3
+    if record.status in EXIT_STATUS:
+        return EXIT_STATUS[record.status]
+    return 0 if record.target.reached else 3
 
 
 def _run_from_flags():
+    import dataclasses
     import functools
     import pathlib
 
     import models
-    from jaxeff import data, train
+    from jaxeff import data, tasks, train
     from jaxeff.errors import UsageError
 
     if _MODEL.value is None:
@@ -154,7 +155,17 @@ def _run_from_flags():
         batch_size=_BATCH_SIZE.value,
         epochs=_EPOCHS.value,
         lr=_LR.value,
-        horizontal_flip=None if dataset.horizontal_flip else False,
+    )
+    if not dataset.horizontal_flip:
+        transforms = dataclasses.replace(recipe.transforms, horizontal_flip=False)
+        recipe = dataclasses.replace(recipe, transforms=transforms)
+    task = tasks.ImageClassification(
+        dataset,
+        dataset.image_size,
+        recipe.transforms,
+        label_smoothing=recipe.label_smoothing,
+        on_bad_image=_ON_BAD_IMAGE.value,
+        cache_on_devices=_CACHE.value == "device",
     )
     target = _TARGET.value or dataset.target
     if target is None:
@@ -166,24 +177,22 @@ def _run_from_flags():
     return train.Run(
         model=_MODEL.value,
         make_module=functools.partial(
-            models.create, _MODEL.value, len(dataset.class_names), _DTYPE.value
+            models.create, _MODEL.value, dataset.num_classes, _DTYPE.value
         ),
-        dataset=dataset,
+        task=task,
         recipe=recipe,
-        target=train.parse_target(target),
-        image_size=dataset.image_size,
+        target=tasks.parse_target(target, task.metrics),
         workdir=pathlib.Path(_WORKDIR.value or workdir).expanduser(),
         dtype=_DTYPE.value,
         seed=_SEED.value,
         stop_at_target=_STOP_AT_TARGET.value,
         eval_every=_EVAL_EVERY.value,
         num_workers=_loader_processes(dataset),
-        on_bad_image=_ON_BAD_IMAGE.value,
-        cache_on_devices=_CACHE.value == "device",
         log_every=_LOG_EVERY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
         profile=_PROFILE.value,
         command=shlex.join(["python", *sys.argv]),
+        kernels=cli.kernels(),
     )
 
 

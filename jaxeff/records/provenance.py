@@ -1,5 +1,6 @@
 """What a measurement was made with: software, processor and settings that decide the rounding."""
 
+import functools
 import importlib.metadata
 import os
 import pathlib
@@ -20,6 +21,7 @@ _FAMILY = ("cpu family", "model", "stepping", "cpu implementer", "cpu part")
 _CPU_INFORMATION = pathlib.Path("/proc/cpuinfo")
 
 
+@functools.cache
 def software() -> Software:
     """Versions of what takes part in a measurement, and the commit of jaxeff's source tree."""
     commit, dirty = _git_state(pathlib.Path(jaxeff.__file__).parent)
@@ -51,6 +53,7 @@ def environment(kernels: str) -> Environment:
     )
 
 
+@functools.cache
 def _processor():
     """The processor's name and its instruction sets for arithmetic, as Linux tells them."""
     if not _CPU_INFORMATION.exists():

@@ -38,7 +38,7 @@ class ImageClassification:
 
     dataset: data.Dataset
     image_size: int
-    transforms: data.Augmentation = data.Augmentation()
+    transforms: data.Augmentation = dataclasses.field(default_factory=data.Augmentation)
     label_smoothing: float = 0.0
     on_bad_image: str = "stop"
     cache_on_devices: bool = False

@@ -40,7 +40,7 @@ class Metric:
         return "max" if self.higher_is_better else "min"
 
     def text(self, value: float, digits: int | None = None) -> str:
-        """The value as people read it, such as `98.31 %`; `digits` decimals, or as few as suffice."""
+        """The value as people read it, such as `98.31 %`, with `digits` decimals or what it takes."""
         scaled = 100 * value if self.is_fraction else value
         number = f"{scaled:.6g}" if digits is None else f"{scaled:.{digits}f}"
         return f"{number} %" if self.is_fraction else number
@@ -168,7 +168,9 @@ def parse_target(text: str, metrics: Sequence[Metric]) -> Target:
     if metric is None or not math.isfinite(value) or (metric.is_fraction and not 0 < value <= 1):
         names = [metric.name for metric in metrics]
         fractions = [metric.name for metric in metrics if metric.is_fraction]
-        hint = f", for {' and '.join(fractions)} a fraction above 0 and up to 1" if fractions else ""
+        hint = (
+            f", for {' and '.join(fractions)} a fraction above 0 and up to 1" if fractions else ""
+        )
         example = f"{fractions[-1]}:0.791" if fractions else f"{names[0]}:0.5"
         raise UsageError(
             f"--target={text}: give {' or '.join(names)}, a colon and a value{hint}, such as "

@@ -3,64 +3,71 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from jaxeff import compute
+from jaxeff import compute, records
+from jaxeff.tasks import Task
 from jaxeff.train import steps
 
 CONVENTION = (
-    "flops_per_step: XLA's HLO cost analysis of one training step (normalisation, loss, gradient, "
-    "optimizer update) on one replica with the global batch, lowered for TPU and not compiled; "
-    "train_flops: that times the steps up to the evaluation that first met the target, or all "
-    "steps so far; macs_forward_per_image: multiply-accumulates of convolutions and matrix "
-    "products, padding included, counted from the jaxpr; paper_flops: 3 x those x images; "
-    "teraflop_s_days: operations / 8.64e16. Evaluation is not charged."
+    "flops_per_step: XLA's HLO cost analysis of one training step (loss, gradient, optimizer "
+    "update, and what prepares the batch on the device) on one replica with the global batch, "
+    "lowered for TPU and not compiled; train_flops: the sum of flops_per_step over the steps up to "
+    "the evaluation that first met the target, or over all steps so far; macs_forward_per_example: "
+    "multiply-accumulates of convolutions and matrix products, padding included, counted from the "
+    "jaxpr; paper_flops: 3 x those x examples; teraflop_s_days: operations / 8.64e16. Evaluation "
+    "is not charged."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCost:
-    """What one training step of a model costs, however many devices share it.
+    """What the training of a model costs, however many devices share it.
 
     Attributes:
       params: number of parameters.
-      batch_size: images a step.
-      flops_per_step: XLA's count, in FLOPs.
-      macs_forward_per_image: multiply-accumulates of one forward pass.
+      schedule: the cost of a step, by step.
     """
 
     params: int
-    batch_size: int
-    flops_per_step: int
-    macs_forward_per_image: int
+    schedule: compute.CostSchedule
 
-    def charge(self, step: int) -> dict:
-        """The record's `compute` section after `step` steps, in FLOPs and teraflop/s-days."""
-        train_flops = self.flops_per_step * step
-        paper_flops = compute.paper_flops(self.macs_forward_per_image, step * self.batch_size)
-        return {
-            "flops_per_step": self.flops_per_step,
-            "flops_per_image": self.flops_per_step / self.batch_size,
-            "macs_forward_per_image": self.macs_forward_per_image,
-            "convention": CONVENTION,
-            "train_flops": train_flops,
-            "teraflop_s_days": compute.teraflop_s_days(train_flops),
-            "paper_flops": paper_flops,
-            "paper_teraflop_s_days": compute.teraflop_s_days(paper_flops),
-        }
+    @property
+    def flops_per_step(self) -> int:
+        """XLA's count of the first step, in FLOPs."""
+        return self.schedule.segments[0].flops_per_step
+
+    @property
+    def macs_forward_per_example(self) -> int:
+        """Multiply-accumulates of one forward pass, in the first step."""
+        return self.schedule.segments[0].macs_forward_per_example
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of the first step."""
+        return self.schedule.segments[0].batch_size
+
+    def charge(self, step: int) -> records.Compute:
+        """The record's `compute` section after `step` steps."""
+        train_flops, paper_flops = self.schedule.train_flops(step), self.schedule.paper_flops(step)
+        return records.Compute(
+            segments=self.schedule.segments,
+            convention=CONVENTION,
+            train_flops=train_flops,
+            teraflop_s_days=compute.teraflop_s_days(train_flops),
+            paper_flops=paper_flops,
+            paper_teraflop_s_days=compute.teraflop_s_days(paper_flops),
+        )
 
 
 def training_cost(
     module: nn.Module,
-    optimizer: optax.GradientTransformation,
-    *,
-    image_size: int,
+    tx: optax.GradientTransformation,
+    task: Task,
     batch_size: int,
-    mean: tuple,
-    std: tuple,
-    label_smoothing: float = 0.0,
+    *,
+    remat: bool = False,
 ) -> TrainingCost:
     """Counts one training step of `module` with the whole batch on one replica.
 
@@ -68,63 +75,43 @@ def training_cost(
 
     Args:
       module: created without an axis name.
-      optimizer: its update is part of the step.
-      image_size: side of the images in pixels.
-      batch_size: global batch.
-      mean: of the normalisation, which is part of the step.
-      std: likewise.
-      label_smoothing: of the loss.
+      tx: the optimizer; its update is part of the step.
+      task: what a batch is and its loss.
+      batch_size: examples of the global batch.
+      remat: as in `steps.make_train_step`.
     """
-    step, state, batch = _step_and_shapes(
-        module, optimizer, image_size, batch_size, mean, std, label_smoothing
-    )
+    step, state, batch = _step_and_shapes(module, tx, task, batch_size, remat)
 
-    def forward(params, batch_stats, images):
-        return module.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
+    def forward(params, collections, inputs):
+        return module.apply({"params": params, **collections}, inputs, train=False)
 
-    one_image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    return TrainingCost(
-        params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        batch_size=batch_size,
+    segment = compute.Segment(
+        from_step=0,
         flops_per_step=compute.xla_flops(step, state, batch),
-        macs_forward_per_image=compute.count_macs(
-            forward, state.params, state.batch_stats, one_image
+        macs_forward_per_example=compute.count_macs(
+            forward, state.params, state.collections, steps.example_inputs(task)
         ),
+        batch_size=batch_size,
+        changes=task.changes(),
     )
+    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return TrainingCost(params, compute.CostSchedule((segment,)))
 
 
 def training_step_cost(
     module: nn.Module,
-    optimizer: optax.GradientTransformation,
-    *,
-    image_size: int,
+    tx: optax.GradientTransformation,
+    task: Task,
     batch_size: int,
-    mean: tuple,
-    std: tuple,
-    label_smoothing: float = 0.0,
+    *,
+    remat: bool = False,
 ) -> compute.StepCost:
     """The step that `training_cost` counts, by layer and phase, with both counts reconciled."""
-    step, state, batch = _step_and_shapes(
-        module, optimizer, image_size, batch_size, mean, std, label_smoothing
-    )
-    return compute.step_cost(step, state, batch)
+    return compute.step_cost(*_step_and_shapes(module, tx, task, batch_size, remat))
 
 
-def _step_and_shapes(module, optimizer, image_size, batch_size, mean, std, label_smoothing):
+def _step_and_shapes(module, tx, task, batch_size, remat):
     """The training step on one replica, and the shapes of its state and batch."""
-    step = steps.make_train_step(
-        module,
-        optimizer,
-        mean=mean,
-        std=std,
-        label_smoothing=label_smoothing,
-        seed=0,
-        axis_name=None,
-    )
-    state = jax.eval_shape(lambda: steps.initial_state(module, optimizer, image_size, 0))
-    shape = (image_size, image_size, 3)
-    batch = {
-        "image": jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8),
-        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-    }
-    return step, state, batch
+    step = steps.make_train_step(module, tx, task, seed=0, remat=remat)
+    state = jax.eval_shape(lambda: steps.initial_state(module, tx, task, seed=0))
+    return step, state, task.batch_shapes(batch_size)

@@ -1,19 +1,23 @@
-"""The picture of a run: accuracy against training compute."""
+"""The picture of a run: its metrics against training compute."""
 
 import io
+from collections.abc import Sequence
 
+from jaxeff import records
 from jaxeff.compute import TERAFLOP_S_DAY
-from jaxeff.train.target import Target
+from jaxeff.tasks import Metric
 
 # Okabe & Ito's colours, which people who do not see red and green tell apart.
-COLOURS = {"top1": "#0072B2", "top5": "#E69F00", "target": "#555555"}
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
+TARGET_COLOUR = "#555555"
 
 
-def draw_curve(record: dict) -> bytes:
-    """Draws top-1 and top-5 validation accuracy against training compute.
+def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
+    """Draws the target's metric, and those of its kind, against training compute.
 
     Args:
-      record: a valid run record with at least one evaluation in its curve.
+      record: with at least one evaluation in its curve.
+      metrics: of its task.
 
     Returns:
       A PNG file. The x axis is logarithmic, in teraflop/s-days by XLA's count.
@@ -22,47 +26,47 @@ def draw_curve(record: dict) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    points, target = record["curve"], record["target"]
-    level = Target(target["metric"], target["value"])
-    days = [point["train_flops"] / TERAFLOP_S_DAY for point in points]
+    points, target = record.curve, record.target
+    metric = next(metric for metric in metrics if metric.name == target.metric)
+    scale, unit = (100, " in %") if metric.is_fraction else (1, "")
+    days = [point.train_flops / TERAFLOP_S_DAY for point in points]
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for metric, label in (("top5", "top-5"), ("top1", "top-1")):
+    alike = [other for other in metrics if other.is_fraction == metric.is_fraction]
+    for other, colour in zip(alike, COLOURS, strict=False):
         axes.plot(
             days,
-            [100 * point[metric] for point in points],
+            [scale * point.metrics[other.name] for point in points],
             marker="o",
             markersize=3,
             linewidth=1.5,
-            color=COLOURS[metric],
-            label=label,
+            color=colour,
+            label=other.label,
         )
-    name = {"top1": "top-1", "top5": "top-5"}[level.metric]
     axes.axhline(
-        100 * level.value,
-        color=COLOURS["target"],
+        scale * target.value,
+        color=TARGET_COLOUR,
         linestyle="--",
         linewidth=1,
-        label=f"target: {100 * level.value:g} % {name}",
+        label=f"target: {metric.text(target.value)} {metric.label}",
     )
-    if target["reached"]:
-        crossing = next(point for point in points if point["step"] == target["step"])
-        x, y = crossing["train_flops"] / TERAFLOP_S_DAY, 100 * crossing[level.metric]
-        axes.axvline(x, color=COLOURS["target"], linestyle=":", linewidth=1)
+    if target.reached:
+        crossing = next(point for point in points if point.step == target.step)
+        x, y = crossing.train_flops / TERAFLOP_S_DAY, scale * crossing.metrics[metric.name]
+        axes.axvline(x, color=TARGET_COLOUR, linestyle=":", linewidth=1)
         axes.plot([x], [y], marker="*", markersize=14, color="black", linestyle="none", zorder=5)
-        finding = f"reached after {x:.3g} teraflop/s-days (epoch {target['epoch']:g})"
+        finding = f"reached after {x:.3g} teraflop/s-days (epoch {target.epoch:g})"
     else:
-        best = max(100 * point[level.metric] for point in points)
-        finding = f"not reached, best {best:.2f} % {name}"
+        values = [point.metrics[metric.name] for point in points]
+        best = max(values) if metric.higher_is_better else min(values)
+        finding = f"not reached, best {metric.text(best, digits=2)} {metric.label}"
     axes.set_xscale("log")
     axes.set_xlabel("training compute in teraflop/s-days (XLA count)")
-    axes.set_ylabel("validation accuracy in %")
-    axes.set_title(
-        f"{record['model']['name']} on {record['dataset']['name']}: {finding}", fontsize=11
-    )
+    axes.set_ylabel(f"validation: {', '.join(other.label for other in alike)}{unit}")
+    axes.set_title(f"{record.model.name} on {record.dataset.name}: {finding}", fontsize=11)
     axes.grid(True, which="both", alpha=0.25, linewidth=0.5)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right" if metric.higher_is_better else "upper right")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

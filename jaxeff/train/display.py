@@ -1,11 +1,15 @@
 """What a person sees of a run: configuration, progress, evaluations and the receipt."""
 
+import json
 import sys
+from collections.abc import Sequence
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-METRIC_NAMES = {"top1": "top-1", "top5": "top-5"}
+from jaxeff import records
+from jaxeff.tasks import LOSS, Metric, Task
 
 
 class Display:
@@ -16,10 +20,12 @@ class Display:
     Args:
       total_steps: length of the run.
       log_every: steps between two plain progress lines.
+      noun: what an example is called, plural.
       silent: prints nothing.
     """
 
-    def __init__(self, total_steps: int, log_every: int, silent: bool = False):
+    def __init__(self, total_steps: int, log_every: int, noun: str, silent: bool = False):
+        self._noun = noun
         self._console = Console(quiet=silent, highlight=False, soft_wrap=True)
         self._live = self._console.is_terminal and not silent
         self._log_every = log_every
@@ -28,7 +34,7 @@ class Display:
             TextColumn("training"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.0f} images/s  loss {task.fields[loss]:.4f}"),
+            TextColumn(f"{{task.fields[rate]:.0f}} {noun}/s  loss {{task.fields[loss]:.4f}}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._live,
@@ -50,24 +56,62 @@ class Display:
         self._console.print(text, markup=False)
         sys.stdout.flush()
 
-    def step(self, step: int, loss: float, images_per_second: float, seconds_left: float) -> None:
-        """Shows that the devices have finished `step`."""
+    def step(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
+        """Shows that the devices have finished `step`, at `rate` examples a second."""
         if self._live:
-            self._progress.update(self._task, completed=step, loss=loss, rate=images_per_second)
+            self._progress.update(self._task, completed=step, loss=loss, rate=rate)
         elif step % self._log_every == 0:
             self.line(
-                f"step {step}/{self._total_steps}  loss {loss:.4f}  {images_per_second:.0f} "
-                f"images/s  {_duration(seconds_left)} left"
+                f"step {step}/{self._total_steps}  loss {loss:.4f}  {rate:.0f} {self._noun}/s  "
+                f"{_duration(seconds_left)} left"
             )
 
-    def evaluation(self, point: dict, total_epochs: float) -> None:
-        """One line for one evaluation, `point` being its entry of the record's curve."""
+    def evaluation(
+        self, point: records.Point, total_epochs: float, metrics: Sequence[Metric]
+    ) -> None:
+        """One line for one evaluation."""
+        values = "  ".join(
+            f"{'validation ' if metric == LOSS else ''}{metric.label} "
+            f"{metric.text(point.metrics[metric.name], digits=2 if metric.is_fraction else 4)}"
+            for metric in metrics
+        )
         self.line(
-            f"epoch {point['epoch']:g}/{total_epochs:g}  step {point['step']}  "
-            f"train loss {point['train_loss']:.4f}  "
-            f"validation loss {point['validation_loss']:.4f}  "
-            f"top-1 {100 * point['top1']:.2f} %  top-5 {100 * point['top5']:.2f} %  "
-            f"{point['train_flops']:.4g} FLOPs"
+            f"epoch {point.epoch:g}/{total_epochs:g}  step {point.step}  "
+            f"train loss {point.train_loss:.4f}  {values}  {point.train_flops:.4g} FLOPs"
+        )
+
+    def configuration(self, run, progress) -> None:
+        """Prints the configuration that the flags, the data set and the recipe came to.
+
+        Args:
+          run: the `Run`.
+          progress: its `Progress`.
+        """
+        task, cost, record = run.task, progress.cost, progress.record()
+        start = f"resuming at step {progress.step}" if progress.step else "starting"
+        flops_per_example = cost.flops_per_step / cost.batch_size
+        self.line(f"jaxeff: training {run.model} to {run.target} on {task.dataset_name}, {start}")
+        self.entries(
+            {
+                "model": f"{run.model}, {cost.params:,} parameters, {run.dtype}",
+                "data": task.description(),
+                "target": f"{run.target}, evaluated every {run.eval_every:g} epochs, "
+                + ("stopping there" if run.stop_at_target else "going on after it"),
+                "recipe": ", ".join(
+                    f"{key}={value}"
+                    for key, value in record.recipe.items()
+                    if key != "optimizer" and value is not None
+                ),
+                "optimizer": json.dumps(record.recipe["optimizer"]),
+                "steps": f"{run.total_steps:,} ({run.steps_per_epoch:.2f} an epoch)",
+                "seed": run.seed,
+                "devices": f"{jax.device_count()} x {record.hardware.device_kind} "
+                f"({record.hardware.platform}) in {jax.process_count()} process(es), "
+                f"{run.num_workers} loader processes, kernels: {run.kernels}",
+                "cost": f"{flops_per_example:.4g} FLOPs per training example (XLA count), "
+                f"{cost.macs_forward_per_example:,} forward MACs",
+                "workdir": run.workdir,
+            }
         )
 
     def entries(self, entries: dict[str, object]) -> None:
@@ -76,30 +120,35 @@ class Display:
         for key, value in entries.items():
             self.line(f"  {key:<{width}}  {value}")
 
-    def receipt(self, record: dict, record_path: str) -> None:
+    def receipt(self, record: records.Record, task: Task, record_path: str) -> None:
         """Prints what the run found: the target, the compute it took, and where that is kept."""
-        target, cost, timing = record["target"], record["compute"], record["timing"]
-        level = f"{100 * target['value']:g} % {METRIC_NAMES[target['metric']]}"
-        if target["reached"]:
-            outcome = f"reached at epoch {target['epoch']:g}, step {target['step']}"
+        target, cost, timing = record.target, record.compute, record.timing
+        metric = next(metric for metric in task.metrics if metric.name == target.metric)
+        if target.reached:
+            outcome = f"reached at epoch {target.epoch:g}, step {target.step}"
+        elif record.curve:
+            values = [point.metrics[metric.name] for point in record.curve]
+            best = max(values) if metric.higher_is_better else min(values)
+            outcome = f"not reached, best {metric.text(best, digits=2)}"
         else:
-            shown = [point[target["metric"]] for point in record["curve"]]
-            outcome = f"not reached, best {100 * max(shown):.2f} %" if shown else "not reached"
-        charged = "to the target" if target["reached"] else "so far"
+            outcome = "not reached"
+        charged = "to the target" if target.reached else "so far"
         rows = {
-            "target": f"{level}: {outcome}",
-            f"compute {charged}, XLA count": f"{cost['train_flops']:.4g} FLOPs = "
-            f"{cost['teraflop_s_days']:.4g} teraflop/s-days",
-            f"compute {charged}, paper count": f"{cost['paper_flops']:.4g} (3 x forward MACs) = "
-            f"{cost['paper_teraflop_s_days']:.4g} teraflop/s-days",
-            "time": f"{_duration(timing['train_seconds'])} training at "
-            f"{timing['images_per_second']:.0f} images/s, "
-            f"{_duration(timing['eval_seconds'])} evaluating, "
-            f"{_duration(timing['compile_seconds'])} compiling",
+            "target": f"{metric.text(target.value)} {metric.label}: {outcome}",
+            f"compute {charged}, XLA count": f"{cost.train_flops:.4g} FLOPs = "
+            f"{cost.teraflop_s_days:.4g} teraflop/s-days",
+            f"compute {charged}, paper count": f"{cost.paper_flops:.4g} (3 x forward MACs) = "
+            f"{cost.paper_teraflop_s_days:.4g} teraflop/s-days",
+            "time": f"{_duration(timing.train_seconds)} training at "
+            f"{timing.examples_per_second:.0f} {task.example_noun}/s, "
+            f"{_duration(timing.eval_seconds)} evaluating, "
+            f"{_duration(timing.compile_seconds)} compiling",
             "record": record_path,
         }
-        if skipped := record.get("skipped_images", {}).get("count"):
-            rows["skipped"] = f"{skipped} training images that cannot be read, named in the record"
+        if record.dataset.skipped and (count := record.dataset.skipped["count"]):
+            rows["skipped"] = (
+                f"{count} training {task.example_noun} that cannot be read, named in the record"
+            )
         self.line("")
         self.entries(rows)
 

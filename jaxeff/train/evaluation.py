@@ -1,4 +1,4 @@
-"""Accuracy over a whole validation set."""
+"""The task's metrics over a whole validation set."""
 
 import contextlib
 import os
@@ -9,100 +9,87 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxeff import data, records
+from jaxeff import records
 from jaxeff.errors import UsageError
-from jaxeff.train import devices, steps
+from jaxeff.tasks import Task
+from jaxeff.train import parallel, steps
 from jaxeff.train.checkpoints import Checkpoints
 
 
 def evaluate(
     evaluation_step: Callable,
     params,
-    batch_stats,
+    collections,
     batches: Iterable[dict],
     steps_in_flight: int = 8,
 ) -> dict[str, float]:
-    """Loss and accuracy over every image of `batches` that its mask counts.
+    """The metrics over every example of `batches` that its mask counts.
 
     Args:
       evaluation_step: `pmap` of `steps.make_evaluation_step`.
       params: replicated parameters.
-      batch_stats: replicated batch statistics.
+      collections: replicated, what else the module keeps.
       batches: this process's validation batches, on the host.
       steps_in_flight: batches that the host may run ahead of the devices.
 
     Returns:
-      `loss` (mean cross entropy in nats), `top1` and `top5` (shares in [0, 1]) and `images`, the
-      number of images counted over all processes.
+      The mean of each metric by name, and `examples`, the number of examples counted over all
+      processes.
     """
     sums = []
-    for batch in devices.to_devices(batches):
-        sums.append(devices.first_shards(evaluation_step(params, batch_stats, batch)))
+    for batch in parallel.to_devices(batches):
+        step_sums = evaluation_step(params, collections, batch)
+        sums.append(jax.tree.map(parallel.first_shard, step_sums))
         if len(sums) > steps_in_flight:
             jax.block_until_ready(sums[-steps_in_flight])
     sums = jax.device_get(sums)
     totals = {key: np.sum([batch[key] for batch in sums], dtype=np.float64) for key in sums[0]}
-    images = int(totals["images"])
-    return {
-        "loss": float(totals["loss"] / images),
-        "top1": float(totals["top1"] / images),
-        "top5": float(totals["top5"] / images),
-        "images": images,
+    examples = int(totals.pop("examples"))
+    return {name: float(total / examples) for name, total in totals.items()} | {
+        "examples": examples
     }
 
 
 def evaluate_variables(
-    module: nn.Module,
-    variables: dict,
-    dataset: data.Dataset,
-    *,
-    image_size: int,
-    batch_size: int,
-    num_workers: int = 0,
+    module: nn.Module, variables: dict, task: Task, batch_size: int, num_workers: int = 0
 ) -> dict[str, float]:
-    """Loss and accuracy of `module` over the validation set of `dataset`, on all local devices.
+    """The metrics of `module` over the task's validation examples, on all devices.
 
     Args:
       module: the network.
-      variables: its `params` and `batch_stats`.
-      dataset: gives images, crop and normalisation.
-      image_size: side in pixels at which the network sees the images.
-      batch_size: images at a time, rounded up to a multiple of the devices.
-      num_workers: processes that prepare images; 0 uses threads of this one.
+      variables: its `params` and what else it keeps.
+      task: gives the examples and their metrics.
+      batch_size: examples at a time, rounded up to a multiple of the devices.
+      num_workers: processes that prepare examples; 0 uses threads of this one.
 
     Returns:
       As `evaluate`.
     """
-    step = steps.make_evaluation_step(
-        module, mean=dataset.mean, std=dataset.std, axis_name=devices.shared_axis()
-    )
+    collections = dict(variables)
+    params = collections.pop("params")
+    step = steps.make_evaluation_step(module, task, axis_name=parallel.AXIS)
     device_count = jax.device_count()
+    batch_size = -(-batch_size // device_count) * device_count
     with contextlib.closing(
-        data.validation_batches(
-            dataset,
-            image_size=image_size,
-            batch_size=-(-batch_size // device_count) * device_count,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            num_workers=num_workers,
-        )
+        task.validation_batches(batch_size, num_workers, parallel.this_shard())
     ) as batches:
         return evaluate(
-            devices.parallel(step),
-            devices.replicate(variables["params"]),
-            devices.replicate(variables["batch_stats"]),
+            parallel.pmap(step),
+            parallel.replicate(params),
+            parallel.replicate(collections),
             batches,
         )
 
 
-def restore_variables(workdir: str | os.PathLike) -> tuple[dict, dict]:
+def restore_variables(workdir: str | os.PathLike) -> tuple[dict, records.Record]:
     """The variables of a run's newest checkpoint, and its record up to there.
 
     Args:
       workdir: folder of the run.
 
     Returns:
-      `{"params": …, "batch_stats": …}` of NumPy arrays, and the record.
+      `{"params": …, "batch_stats": …}` of NumPy arrays, with what else the module keeps, and the
+      record.
 
     Raises:
       UsageError: there is no such run, or its checkpoint or record cannot be read.
@@ -111,6 +98,6 @@ def restore_variables(workdir: str | os.PathLike) -> tuple[dict, dict]:
     if not (folder / "checkpoints").is_dir():
         raise UsageError(f"--workdir={workdir}: no run of train.py with a checkpoint is there")
     with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
-        state, progress = checkpoints.restore()
-    records.validate(progress["record"], source=f"{folder}/checkpoints")
-    return {"params": state["params"], "batch_stats": state["batch_stats"]}, progress["record"]
+        state, kept = checkpoints.restore()
+    record = records.from_json(kept["record"], source=f"{folder}/checkpoints")
+    return {"params": state["params"], **(state["collections"] or {})}, record

@@ -14,8 +14,8 @@ class Recipe:
 
     Attributes:
       name: key of the table.
-      epochs: passes over the training images.
-      batch_size: images a step, over all devices.
+      epochs: passes over the training examples.
+      batch_size: examples a step, over all devices.
       lr: highest learning rate.
       schedule: `exponential` (falls by `lr_decay` over the run), `step` (falls by 10 after each
         third of the run) or `cosine` (falls to 0), see `optimizer.learning_rate`.
@@ -24,9 +24,9 @@ class Recipe:
       momentum: of SGD, without Nesterov's correction.
       weight_decay: added to the gradient times every parameter, biases and batch norm included.
       label_smoothing: probability mass spread over all classes.
-      crop_area: smallest and largest share of the picture that a training crop covers.
-      crop_aspect: smallest and largest width / height of that crop.
-      horizontal_flip: mirrors half of the training images, where the data set allows it.
+      transforms: how training examples vary.
+      remat: keeps the outputs of convolutions and matrix products alone for the backward pass and
+        computes the rest of the forward pass twice: less memory, more FLOPs (which are charged).
     """
 
     name: str
@@ -39,14 +39,8 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    horizontal_flip: bool = True
-
-    @property
-    def augmentation(self) -> "data.Augmentation":
-        """What the input pipeline does to a training image."""
-        return data.Augmentation(self.crop_area, self.crop_aspect, self.horizontal_flip)
+    transforms: data.Augmentation = dataclasses.field(default_factory=data.Augmentation)
+    remat: bool = False
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -66,7 +60,7 @@ RECIPES: Mapping[str, Recipe] = {
             schedule="cosine",
             warmup_epochs=1,
             weight_decay=5e-4,
-            crop_area=(0.5, 1.0),
+            transforms=data.Augmentation(crop_area=(0.5, 1.0)),
         ),
     )
 }

@@ -1,14 +1,14 @@
 """One training step and one evaluation step, as pure functions of arrays."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
 
-# Of the loss of each auxiliary classifier that a module puts into its collection `auxiliary`
-# (Szegedy et al. 2014, Section 5).
-AUXILIARY_WEIGHT = 0.3
+from jaxeff.tasks import Task
 
 
 @struct.dataclass
@@ -18,134 +18,109 @@ class TrainState:
     Attributes:
       step: steps taken, int32 scalar.
       params: parameters, float32.
-      batch_stats: running statistics of batch norm, float32; empty where there is none.
+      collections: what else the module keeps, such as `batch_stats`; empty where it keeps nothing.
       opt_state: state of the optimizer.
     """
 
     step: jax.Array
     params: dict
-    batch_stats: dict
+    collections: dict
     opt_state: optax.OptState
 
 
+def example_inputs(task: Task) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of what the module is applied to, for one example: `[1, ...]`."""
+    return jax.eval_shape(task.inputs, task.batch_shapes(1))
+
+
 def initial_state(
-    module: nn.Module, optimizer: optax.GradientTransformation, image_size: int, seed: int
+    module: nn.Module, tx: optax.GradientTransformation, task: Task, seed: int
 ) -> TrainState:
-    """Fresh parameters, batch statistics and optimizer state, drawn from `seed`."""
-    images = jnp.zeros((1, image_size, image_size, 3))
-    variables = module.init(jax.random.key(seed), images, train=False)
-    params = variables["params"]
-    batch_stats = variables.get("batch_stats", {})
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
-
-
-def normalise(images: jax.Array, mean: tuple, std: tuple) -> jax.Array:
-    """`(images / 255 - mean) / std` per channel: uint8 `[N, H, W, 3]` to float32."""
-    mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
-    return (images.astype(jnp.float32) - 255 * mean) * (1 / (255 * std))
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
-    """Cross entropy per image, in nats.
-
-    Args:
-      logits: `[N, K]` float32.
-      labels: `[N]` int32.
-      label_smoothing: mass spread evenly over the `K` classes (Szegedy et al. 2016).
-
-    Returns:
-      `[N]` float32.
-    """
-    if label_smoothing == 0.0:
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+    """Fresh parameters, collections and optimizer state, drawn from `seed`."""
+    inputs = example_inputs(task)
+    zeros = jnp.zeros(inputs.shape, inputs.dtype)
+    collections = dict(module.init(jax.random.key(seed), zeros, train=False))
+    params = collections.pop("params")
+    return TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params))
 
 
 def make_train_step(
     module: nn.Module,
-    optimizer: optax.GradientTransformation,
+    tx: optax.GradientTransformation,
+    task: Task,
     *,
-    mean: tuple,
-    std: tuple,
-    label_smoothing: float,
     seed: int,
-    axis_name: str | None,
-):
+    axis_name: str | None = None,
+    remat: bool = False,
+) -> Callable:
     """The function `(state, batch) -> (state, loss)` of one training step.
 
-    `batch` holds `image` uint8 `[N, H, W, 3]` and `label` int32 `[N]`. With `axis_name`, the batch
-    is this device's share; loss and gradient are averaged over the axis, and so are the batch
-    statistics if `module` was created with the same axis. `loss` is a float32 scalar.
+    Args:
+      module: whose `__call__` takes inputs and `train`.
+      tx: any optimizer of Optax.
+      task: says what a batch is, and its loss.
+      seed: of dropout.
+      axis_name: the `pmap` axis over which the batch is split. Loss and gradient are averaged over
+        it, and so are batch statistics if `module` was created with the same axis.
+      remat: keeps the outputs of convolutions and matrix products alone for the backward pass, and
+        computes what stands between them a second time (`nn.remat`).
+
+    Returns:
+      A function whose `loss` is a float32 scalar, the mean over the global batch.
     """
+    forward = _rematerialised if remat else _forward
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
-        images = normalise(batch["image"], mean, std)
+        inputs = task.inputs(batch)
         dropout = jax.random.fold_in(jax.random.key(seed), state.step)
 
-        def loss_of(params):
-            logits, updated = module.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats", "auxiliary"],
-                rngs={"dropout": dropout},
+        def loss_fn(params):
+            outputs, collections = nn.apply(forward, module, mutable=nn.DenyList("params"))(
+                {"params": params, **state.collections}, inputs, rngs={"dropout": dropout}
             )
-            loss = cross_entropy(logits, batch["label"], label_smoothing).mean()
-            for logits in jax.tree.leaves(updated.get("auxiliary", {})):
-                auxiliary = cross_entropy(logits, batch["label"], label_smoothing).mean()
-                loss += AUXILIARY_WEIGHT * auxiliary
-            return loss, updated.get("batch_stats", {})
+            return task.loss(outputs, batch, collections), collections
 
-        (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, collections), grads = grad_fn(state.params)
         if axis_name is not None:
-            loss, gradient = jax.lax.pmean((loss, gradient), axis_name)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+            loss, grads = jax.lax.pmean((loss, grads), axis_name)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+        # Only what the state began with: auxiliary outputs are of this pass alone.
+        collections = {name: collections[name] for name in state.collections}
+        return TrainState(state.step + 1, params, collections, opt_state), loss
 
     return train_step
 
 
-def make_evaluation_step(module: nn.Module, *, mean: tuple, std: tuple, axis_name: str | None):
-    """The function `(params, batch_stats, batch) -> sums` of one validation batch.
+def _forward(module, inputs):
+    return module(inputs, train=True)
 
-    `batch` holds `image` uint8 `[N, H, W, 3]`, `label` int32 `[N]` and `mask` bool `[N]`, False
-    where an image only fills up the batch. `sums` holds, over the images that count and summed over
-    `axis_name`: `loss` float32, and int32 `top1`, `top5` and `images`.
+
+def _keep_products(primitive, *_, **__):
+    return primitive.name in ("conv_general_dilated", "dot_general")
+
+
+_rematerialised = nn.remat(_forward, policy=_keep_products)
+
+
+def make_evaluation_step(module: nn.Module, task: Task, *, axis_name: str | None = None):
+    """The function `(params, collections, batch) -> sums` of one validation batch.
+
+    `batch` holds what the task's validation batches hold, `mask` bool `[N]` among it: False where
+    an example only fills up the batch. `sums` holds each metric of the task, float32, summed over
+    the examples that count and over `axis_name`, and their number as `examples`, int32.
     """
 
-    def evaluation_step(params: dict, batch_stats: dict, batch: dict) -> dict[str, jax.Array]:
-        images = normalise(batch["image"], mean, std)
-        logits = module.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
-        labels, mask = batch["label"], batch["mask"]
-        loss = jnp.where(mask, cross_entropy(logits, labels), 0.0)
-        hits = top_k_hits(logits, labels, min(5, logits.shape[-1])) & mask[:, None]
+    def evaluation_step(params: dict, collections: dict, batch: dict) -> dict[str, jax.Array]:
+        variables = {"params": params, **collections}
+        outputs = module.apply(variables, task.inputs(batch), train=False)
+        mask = batch["mask"]
         sums = {
-            "loss": loss.sum(),
-            "top1": hits[:, 0].sum(dtype=jnp.int32),
-            "top5": hits.sum(dtype=jnp.int32),
-            "images": mask.sum(dtype=jnp.int32),
+            name: jnp.where(mask, values.astype(jnp.float32), 0.0).sum()
+            for name, values in task.example_metrics(outputs, batch).items()
         }
+        sums["examples"] = mask.sum(dtype=jnp.int32)
         return sums if axis_name is None else jax.lax.psum(sums, axis_name)
 
     return evaluation_step
-
-
-def top_k_hits(logits: jax.Array, labels: jax.Array, k: int) -> jax.Array:
-    """Whether the label is the 1st, 2nd, … k-th largest logit.
-
-    Equal logits count in the order of their classes. A row with a logit that is not finite hits
-    nowhere: a broken network must not look like a right one.
-
-    Args:
-      logits: `[N, K]` float32.
-      labels: `[N]` int32.
-      k: how many of the largest logits to look at.
-
-    Returns:
-      `[N, k]` bool, at most one True a row.
-    """
-    _, classes = jax.lax.top_k(logits, k)
-    finite = jnp.isfinite(logits).all(axis=-1)
-    return (classes == labels[:, None]) & finite[:, None]

@@ -5,13 +5,14 @@ import fcntl
 import json
 import math
 import pathlib
-import sys
+
+from tensorboardX import SummaryWriter
 
 from jaxeff import records
 from jaxeff.errors import UsageError
 
 # What makes two runs the same run. Where and how fast it runs may change between sessions.
-IDENTITY = ("model", "recipe", "dataset", "target", "seed")
+IDENTITY = ("model", "task", "recipe", "dataset", "target", "seed")
 
 
 @contextlib.contextmanager
@@ -47,27 +48,47 @@ def hold(workdir: pathlib.Path, is_writer: bool):
         yield
 
 
-def check_same_run(workdir: pathlib.Path, record: dict, earlier: dict) -> None:
-    """Raises `UsageError` where `earlier`, found in `workdir`, is a record of another run."""
-    for section in IDENTITY:
-        ours, theirs = _flat(section, record[section]), _flat(section, earlier[section])
-        for key in sorted({*ours, *theirs}):
-            if key in _OUTCOME or ours.get(key) == theirs.get(key):
-                continue
+def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) -> None:
+    """Raises `UsageError` where `workdir` holds another run than that of `record`.
+
+    Args:
+      workdir: folder of the run.
+      record: of this run.
+      earlier: JSON of the record that was found; None reads `record.json`, where there is one.
+    """
+    path = workdir / "record.json"
+    if earlier is None:
+        if not path.exists():
+            return
+        earlier = records.read(path).to_json()
+    ours, theirs = _identity(record.to_json()), _identity(earlier)
+    for key in sorted({*ours, *theirs}):
+        if ours.get(key) != theirs.get(key):
             raise UsageError(
                 f"--workdir={workdir} holds another run: {key} is {theirs.get(key)!r} there and "
                 f"{ours.get(key)!r} here; give another --workdir, or the same flags to resume"
             )
 
 
-_OUTCOME = ("target.reached", "target.step", "target.epoch")
+_OUTCOME = (
+    "dataset.skipped",
+    "target.reached",
+    "target.step",
+    "target.epoch",
+    "target.stays_from_epoch",
+)
 
 
-def _flat(name, section):
-    section = json.loads(json.dumps(section))
-    if not isinstance(section, dict):
-        return {name: section}
-    return {f"{name}.{key}": value for key, value in section.items()}
+def _identity(record):
+    """What makes a run this run, by dotted name."""
+    flat = {}
+    for section in IDENTITY:
+        value = record[section]
+        if isinstance(value, dict):
+            flat |= {f"{section}.{key}": child for key, child in value.items()}
+        else:
+            flat[section] = value
+    return {key: value for key, value in flat.items() if key not in _OUTCOME}
 
 
 class MetricLog:
@@ -82,7 +103,7 @@ class MetricLog:
         path = workdir / "metrics.jsonl"
         records.write_atomically(path, "".join(_lines_up_to(path, step)).encode())
         self._file = path.open("a", encoding="utf-8")
-        self._events = _summary_writer(str(workdir), purge_step=step + 1)
+        self._events = SummaryWriter(str(workdir), purge_step=step + 1)
 
     def write(self, step: int, prefix: str, numbers: dict[str, float]) -> None:
         """Adds one line, and a TensorBoard scalar `prefix/name` for each number."""
@@ -98,22 +119,6 @@ class MetricLog:
         """Flushes both."""
         self._file.close()
         self._events.close()
-
-
-def _summary_writer(*args, **kwargs):
-    """tensorboardX's, without PyTorch: where that is installed it would import it for its tensors.
-
-    A second's work, and more than a hundred megabytes.
-    """
-    hide = "torch" not in sys.modules
-    if hide:
-        sys.modules["torch"] = None
-    try:
-        from tensorboardX import SummaryWriter
-    finally:
-        if hide:
-            del sys.modules["torch"]
-    return SummaryWriter(*args, **kwargs)
 
 
 def _lines_up_to(path, step):

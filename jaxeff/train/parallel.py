@@ -1,4 +1,8 @@
-"""Where the arrays live: processes, devices and the `pmap` axis over them."""
+"""Data parallelism: processes, devices and the `pmap` axis over them.
+
+One path for one device and many, for one process and many: every array of a run has a leading axis
+over this process's devices, and every function of it is called through `pmap`.
+"""
 
 import collections
 import itertools
@@ -8,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxeff import data
 from jaxeff.errors import UsageError
 
 AXIS = "batch"
@@ -44,21 +49,23 @@ def join_processes(
         ) from error
 
 
-def shared_axis() -> str | None:
-    """`AXIS` where several devices share a batch; None where one has it whole.
+def pmap(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> Callable:
+    """`jax.pmap` of `function` along `AXIS`, over the devices of all processes.
 
-    Sums over one device are not for nothing: on CPU they copy what they are given.
+    Args:
+      function: takes and returns arrays of one device.
+      donate_argnums: arguments whose memory the results may take.
     """
-    return AXIS if jax.device_count() > 1 else None
-
-
-def parallel(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> Callable:
-    """`jax.pmap` of `function` along `AXIS`, over all devices."""
     return jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
 
 
+def this_shard() -> data.Shard:
+    """The part of each global batch that this process reads."""
+    return data.Shard(jax.process_index(), jax.process_count())
+
+
 def check_batch_size(batch_size: int) -> None:
-    """Raises `UsageError` unless the devices can share `batch_size` images evenly."""
+    """Raises `UsageError` unless the devices can share `batch_size` examples evenly."""
     devices = jax.device_count()
     if batch_size % devices:
         lower, upper = batch_size // devices * devices, -(-batch_size // devices) * devices
@@ -71,11 +78,11 @@ def check_batch_size(batch_size: int) -> None:
 def replicate(tree):
     """A copy of each array on every local device: `[...]` becomes `[local devices, ...]`."""
     devices = jax.local_devices()
-    # Through NumPy: JAX would compile a program for each shape.
+    # Broadcasting by NumPy: JAX would compile a program for each shape.
     stacked = jax.tree.map(
         lambda leaf: np.broadcast_to(np.asarray(leaf)[None], (len(devices), *np.shape(leaf))), tree
     )
-    return jax.device_put(stacked, _sharding(), may_alias=False)
+    return jax.device_put(stacked, _over_local_devices(), may_alias=False)
 
 
 def first_copy(tree):
@@ -88,17 +95,6 @@ def first_shard(array: jax.Array) -> jax.Array:
     return array.addressable_shards[0].data
 
 
-def first_shards(tree):
-    """`first_shard` of each array of a tree."""
-    return jax.tree.map(first_shard, tree)
-
-
-def _sharding():
-    """Along the first axis, over the local devices."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
-
-
 def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     """Splits each batch over the local devices and sends it there, `ahead` batches early.
 
@@ -109,7 +105,7 @@ def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     Yields:
       The same dictionaries with arrays `[local devices, N / local devices, ...]` on the devices.
     """
-    devices, sharding = jax.local_devices(), _sharding()
+    devices, sharding = jax.local_devices(), _over_local_devices()
 
     def send(batch):
         split = {
@@ -144,3 +140,9 @@ def union(numbers: Iterable[int]) -> set[int]:
     halves = multihost_utils.process_allgather(halves)
     high, low = (halves[:, i].astype(np.int64) for i in range(2))
     return set(((high << 31) | low)[high >= 0].tolist())
+
+
+def _over_local_devices():
+    """The sharding of a first axis over the local devices."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))

@@ -1,0 +1,180 @@
+"""What a run has measured so far, and the record of it."""
+
+import dataclasses
+import datetime
+import uuid
+
+import jax
+
+from jaxeff import compute, records
+from jaxeff.train import optimizer
+from jaxeff.train.accounting import TrainingCost
+from jaxeff.train.run import Run
+
+# Unreadable examples that the record names; it counts them all.
+MOST_NAMED = 100
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a run has measured so far; a checkpoint keeps it.
+
+    Attributes:
+      run: what it was told.
+      cost: of its steps.
+      step: steps taken.
+      curve: evaluations in order.
+      loss_sum: of the training losses since the last evaluation.
+      loss_count: how many these are.
+      skipped: indices of training examples that could not be read, over all processes.
+      compile_seconds: tracing and compilation, over all sessions.
+      train_seconds: training without compilation, likewise.
+      eval_seconds: likewise.
+      run_id: the same over all sessions.
+      created: when the first session began, UTC, ISO 8601.
+      status: as in `records.Record`.
+    """
+
+    run: Run
+    cost: TrainingCost
+    step: int = 0
+    curve: tuple[records.Point, ...] = ()
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    skipped: set[int] = dataclasses.field(default_factory=set)
+    compile_seconds: float = 0.0
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    run_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    created: str = dataclasses.field(default_factory=lambda: _now())
+    status: str = "running"
+
+    @property
+    def target(self) -> records.Target:
+        """The level, and the evaluation that first met it."""
+        target = self.run.target
+        return records.crossing(
+            self.curve, target.metric.name, target.value, target.metric.direction
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing left to train."""
+        at_target = self.run.stop_at_target and self.target.reached
+        return at_target or self.step >= self.run.total_steps
+
+    def add_loss(self, loss: float) -> None:
+        """Takes in the training loss of one step."""
+        self.loss_sum += loss
+        self.loss_count += 1
+
+    def add_evaluation(self, epoch: float, metrics: dict[str, float]) -> records.Point:
+        """Adds the evaluation at the present step to the curve, and returns it."""
+        schedule = self.cost.schedule
+        point = records.Point(
+            step=self.step,
+            epoch=epoch,
+            examples=schedule.examples(self.step),
+            train_flops=schedule.train_flops(self.step),
+            train_loss=self.loss_sum / self.loss_count,
+            seconds=self.train_seconds,
+            metrics=metrics,
+        )
+        self.curve = (*self.curve, point)
+        self.loss_sum, self.loss_count = 0.0, 0
+        return point
+
+    def record(self) -> records.Record:
+        """The run's record."""
+        run, task, target = self.run, self.run.task, self.target
+        charged = target.step if target.reached else self.step
+        return records.Record(
+            run_id=self.run_id,
+            created=self.created,
+            command=run.command,
+            model=records.Model(name=run.model, params=self.cost.params),
+            task={
+                "name": task.name,
+                "metrics": {metric.name: metric.direction for metric in task.metrics},
+                **task.settings(),
+            },
+            recipe={
+                **dataclasses.asdict(run.recipe),
+                "source": None,
+                "optimizer": optimizer.describe(run.optimizer()),
+                "ema": None,
+                "eval_every": run.eval_every,
+                "dtype": run.dtype,
+            },
+            dataset=records.Dataset(
+                name=task.dataset_name,
+                train_examples=task.train_examples,
+                validation_examples=task.validation_examples,
+                fingerprint=task.fingerprint,
+                skipped=self._skipped() if task.may_skip else None,
+            ),
+            target=target,
+            compute=self.cost.charge(charged),
+            curve=self.curve,
+            hardware=_hardware(run.dtype),
+            environment=records.environment(run.kernels),
+            timing=self._timing(),
+            software=records.software(),
+            seed=run.seed,
+            status=self.status,
+        )
+
+    def to_json(self) -> dict:
+        """What a checkpoint keeps, as JSON values."""
+        return {
+            "record": self.record().to_json(),
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+            "skipped": sorted(self.skipped),
+        }
+
+    def resume(self, kept: dict) -> None:
+        """Goes on from what `to_json` returned in an earlier session."""
+        earlier = records.from_json(kept["record"], source="checkpoint")
+        self.run_id, self.created, self.status = earlier.run_id, earlier.created, earlier.status
+        self.step, self.curve = kept["step"], earlier.curve
+        self.loss_sum, self.loss_count = kept["loss_sum"], kept["loss_count"]
+        self.skipped = set(kept["skipped"])
+        self.compile_seconds = earlier.timing.compile_seconds
+        self.train_seconds = earlier.timing.train_seconds
+        self.eval_seconds = earlier.timing.eval_seconds
+
+    def _skipped(self):
+        names = [self.run.task.example_name(index) for index in sorted(self.skipped)[:MOST_NAMED]]
+        return {"count": len(self.skipped), "names": names}
+
+    def _timing(self):
+        schedule, seconds = self.cost.schedule, self.train_seconds
+        peak = _hardware(self.run.dtype).peak_flops_per_second
+        utilization = None
+        if peak is not None and seconds > 0:
+            utilization = schedule.train_flops(self.step) / seconds / peak
+        return records.Timing(
+            compile_seconds=self.compile_seconds,
+            train_seconds=seconds,
+            eval_seconds=self.eval_seconds,
+            examples_per_second=schedule.examples(self.step) / seconds if seconds > 0 else 0.0,
+            model_flops_utilization=utilization,
+        )
+
+
+def _hardware(dtype):
+    device = jax.devices()[0]
+    peak = compute.arithmetic_peak(device.device_kind, dtype)
+    return records.Hardware(
+        platform=device.platform,
+        device_kind=device.device_kind,
+        device_count=jax.device_count(),
+        process_count=jax.process_count(),
+        peak_flops_per_second=None if peak is None else peak[0] * jax.device_count(),
+    )
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,82 @@
+"""The network on the devices: its state, and the compiled steps that change and measure it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import jax
+
+from jaxeff import data
+from jaxeff.train import parallel, steps
+from jaxeff.train.evaluation import evaluate
+from jaxeff.train.hooks import Timed
+from jaxeff.train.run import Run
+
+
+class Trainer:
+    """What the devices hold and do of a run.
+
+    Args:
+      run: what the run is told.
+      restore: takes the state's structure, shapes and dtypes and returns the state of a checkpoint,
+        as NumPy arrays; None starts anew, from the run's seed.
+
+    Attributes:
+      state: the `TrainState` on every local device, each array with a leading axis over them.
+      train_step: `(state, batch) -> (state, loss)` over all devices.
+      evaluation_step: `(params, collections, batch) -> sums` over all devices.
+    """
+
+    def __init__(self, run: Run, restore: Callable | None = None):
+        self.run = run
+        axis_name = parallel.AXIS
+        module, tx = run.make_module(axis_name=axis_name), run.optimizer()
+        train_step = steps.make_train_step(
+            module, tx, run.task, seed=run.seed, axis_name=axis_name, remat=run.recipe.remat
+        )
+        evaluation_step = steps.make_evaluation_step(module, run.task, axis_name=axis_name)
+        self.train_step = Timed(parallel.pmap(train_step, donate_argnums=0))
+        self.evaluation_step = Timed(parallel.pmap(evaluation_step))
+
+        def start():
+            return steps.initial_state(module, tx, run.task, run.seed)
+
+        state = jax.jit(start)() if restore is None else restore(jax.eval_shape(start))
+        self.state = parallel.replicate(state)
+
+    def take_step(self, batch: dict) -> jax.Array:
+        """Trains on a batch that is on the devices; returns the loss `[1]`, without waiting."""
+        self.state, loss = self.train_step(self.state, batch)
+        return parallel.first_shard(loss)
+
+    def evaluate(self) -> dict[str, float]:
+        """The task's metrics over all validation examples, and their number as `examples`."""
+        run = self.run
+        batches = run.task.validation_batches(
+            run.recipe.batch_size, run.num_workers, parallel.this_shard()
+        )
+        with contextlib.closing(batches):
+            return evaluate(
+                self.evaluation_step, self.state.params, self.state.collections, batches
+            )
+
+    def host_batches(self, start_step: int) -> data.Batches:
+        """This process's training batches on the host, from `start_step` on, without end."""
+        options = data.StreamOptions(
+            batch_size=self.run.recipe.batch_size,
+            seed=self.run.seed,
+            start_step=start_step,
+            num_workers=self.run.num_workers,
+        )
+        return self.run.task.train_batches(options, parallel.this_shard())
+
+    def device_batches(self, host_batches: data.Batches) -> Iterator[dict]:
+        """The same batches on the devices, as the training step takes them."""
+        batches, arrays = parallel.to_devices(host_batches), self.run.task.device_arrays()
+        if arrays is None:
+            return batches
+        kept, on_devices = parallel.replicate(arrays), parallel.pmap(self.run.task.on_devices)
+        return (on_devices(kept, batch) for batch in batches)
+
+    def host_state(self) -> steps.TrainState:
+        """The state as NumPy arrays."""
+        return parallel.first_copy(self.state)

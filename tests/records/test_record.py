@@ -1,100 +1,59 @@
-import copy
-import json
-import os
-
 import pytest
 
-from jaxeff import records
-from jaxeff.errors import UsageError
+from jaxeff import compute, records
 from tests.records.example import run
 
 
-@pytest.fixture
-def record():
-    return run(top1=(0.4, 0.6), level=0.5, software=records.software())
-
-
-def test_what_is_written_is_read_again(record, tmp_path):
-    path = tmp_path / "record.json"
-    records.write(path, record)
-    assert records.read(path) == record
-    assert json.loads(path.read_text())["schema_version"] == 1
-
-
-def _changed(record, path, value):
-    *parents, last = path
-    place = record
-    for key in parents:
-        place = place[key]
-    place[last] = value
+def _point(step, value):
+    return records.Point(step, step / 10, step, step, 1.0, 1.0, {"m": value})
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "message"),
+    ("values", "direction", "epoch", "stays"),
     [
-        (("model", "params"), "12", r"\$.model.params: '12' is not of type 'integer'"),
-        (("curve", 1, "top1"), 1.5, r"\$.curve\[1\].top1"),
-        (("curve", 0, "train_loss"), float("nan"), r"\$.curve\[0\].train_loss.*not finite"),
-        (("compute", "train_flops"), -1, r"\$.compute.train_flops"),
-        (("status",), "done", r"\$.status"),
-        (("surprise",), 1, "surprise"),
-        (("compute", "teraflop_s_days"), 1.0, "is not compute.train_flops / 8.64e16"),
-        (("compute", "flops_per_image"), 7.0, "flops_per_step is not"),
-        (("target", "value"), 0.3, "not the first step of the curve that meets the target"),
-        (("target", "step"), 10, "charged up to target.step"),
-        (("target", "epoch"), None, "if and only if target.reached"),
-        (("curve", 0, "images"), 99, "step x batch_size"),
-        (("curve", 0, "step"), 20, "steps do not rise"),
-        (("created",), "yesterday", r"\$.created"),
+        ((0.1, 0.2), "max", None, None),
+        ((0.1, 0.5, 0.6), "max", 2, 2),
+        ((0.5, 0.4, 0.6), "max", 1, 3),
+        ((0.6, 0.5, 0.4), "max", 1, None),
+        ((0.9, 0.5, 0.6, 0.3), "min", 2, 4),
+        ((), "max", None, None),
     ],
 )
-def test_a_wrong_record_is_refused_and_the_field_named(record, tmp_path, path, value, message):
-    good = tmp_path / "record.json"
-    records.write(good, record)
-    before = good.read_bytes()
-    wrong = copy.deepcopy(record)
-    _changed(wrong, path, value)
-    with pytest.raises(UsageError, match=message):
-        records.write(good, wrong)
-    assert good.read_bytes() == before
-    (tmp_path / "wrong.json").write_text(json.dumps(wrong))
-    with pytest.raises(UsageError, match=r"wrong\.json"):
-        records.read(tmp_path / "wrong.json")
+def test_a_crossing_is_the_first_evaluation_and_staying_is_from_the_last_miss_on(
+    values, direction, epoch, stays
+):
+    curve = tuple(_point(10 * i, value) for i, value in enumerate(values, 1))
+    found = records.crossing(curve, "m", 0.5, direction)
+    assert (found.reached, found.epoch, found.stays_from_epoch) == (epoch is not None, epoch, stays)
+    assert found.step == (epoch and 10 * epoch)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"seed": NaN}', "\x00\xff"])
-def test_a_file_that_is_no_record_is_one_clear_line(tmp_path, content):
-    path = tmp_path / "record.json"
-    path.write_text(content)
-    with pytest.raises(UsageError) as error:
-        records.read(path)
-    assert "\n" not in str(error.value)
-    assert str(path) in str(error.value)
-
-
-def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "record.json"
-    path.write_bytes(b"old")
-
-    def crash(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", crash)
-    with pytest.raises(OSError, match="disk full"):
-        records.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["record.json"]
-
-
-def test_software_names_the_versions_that_count():
-    versions = records.software()
-    assert set(versions) == {
-        "python",
-        "jax",
-        "jaxlib",
-        "flax",
-        "optax",
-        "jaxeff",
-        "git_commit",
-        "git_dirty",
+def test_a_change_of_cost_is_a_segment_and_comes_back_from_json():
+    segments = (
+        compute.Segment(0, 6000, 95, 10, {"image_size": 8}),
+        compute.Segment(10, 9000, 150, 20, {"image_size": 10}),
+    )
+    schedule = compute.CostSchedule(segments)
+    record = run(top1=(0.4, 0.6))
+    fields = record.to_json()
+    fields["compute"]["segments"] = [
+        {
+            "from_step": segment.from_step,
+            "flops_per_step": segment.flops_per_step,
+            "macs_forward_per_example": segment.macs_forward_per_example,
+            "batch_size": segment.batch_size,
+            "image_size": segment.changes["image_size"],
+        }
+        for segment in segments
+    ]
+    # 10 steps of each: 60 000 + 90 000 FLOPs, 100 + 200 examples, 3 x (95 x 100 + 150 x 200).
+    fields["compute"] |= {
+        "train_flops": 150_000,
+        "teraflop_s_days": 150_000 / 8.64e16,
+        "paper_flops": 118_500,
+        "paper_teraflop_s_days": 118_500 / 8.64e16,
     }
+    fields["curve"][1] |= {"examples": 300, "train_flops": 150_000}
+    read = records.from_json(fields)
+    assert read.compute.schedule == schedule
+    assert read.to_json() == fields

@@ -1,0 +1,104 @@
+import copy
+import dataclasses
+import json
+import os
+
+import pytest
+
+from jaxeff import records
+from jaxeff.errors import UsageError
+from tests.records.example import run
+
+
+@pytest.fixture
+def record():
+    return run(top1=(0.4, 0.6), level=0.5, software=records.software())
+
+
+def test_what_is_written_is_read_again(record, tmp_path):
+    path = tmp_path / "record.json"
+    records.write(path, record)
+    assert records.read(path) == record
+    assert json.loads(path.read_text())["schema_version"] == 2
+
+
+def _changed(fields, path, value):
+    *parents, last = path
+    fields = copy.deepcopy(fields)
+    place = fields
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return fields
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("model", "params"), "12", r"\$.model.params: '12' is not of type 'integer'"),
+        (("curve", 1, "metrics", "top1"), "0.5", r"\$.curve\[1\].metrics.top1"),
+        (("curve", 0, "train_loss"), float("nan"), "NaN is not a JSON number"),
+        (("compute", "train_flops"), -1, r"\$.compute.train_flops"),
+        (("compute", "segments"), [], r"\$.compute.segments"),
+        (("task", "metrics", "top1"), "up", r"\$.task.metrics.top1"),
+        (("status",), "done", r"\$.status"),
+        (("surprise",), 1, "surprise"),
+        (("created",), "yesterday", r"\$.created"),
+        (("compute", "teraflop_s_days"), 1.0, "is not compute.train_flops / 8.64e16"),
+        (("compute", "segments", 0, "flops_per_step"), 7001, "whole number of steps"),
+        (("compute", "segments", 0, "from_step"), 3, "begin at step 0"),
+        (("compute", "segments", 0, "macs_forward_per_example"), 96, "paper_flops is not 3 x"),
+        (("target", "value"), 0.3, "not the first step of the curve that meets the target"),
+        (("target", "metric"), "top2", "none of task.metrics"),
+        (("target", "step"), 10, "charged up to target.step"),
+        (("target", "epoch"), None, "target.epoch do not follow"),
+        (("target", "stays_from_epoch"), 1, "stays_from_epoch is not"),
+        (("curve", 0, "metrics"), {"loss": 1.0}, "have the metrics that task.metrics names"),
+        (("curve", 0, "examples"), 99, "step x batch_size"),
+        (("curve", 0, "train_flops"), 99, "step x flops_per_step"),
+        (("curve", 0, "step"), 20, "steps do not rise"),
+    ],
+)
+def test_a_wrong_record_is_refused_and_the_field_named(record, tmp_path, path, value, message):
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps(_changed(record.to_json(), path, value)))
+    with pytest.raises(UsageError, match=message) as error:
+        records.read(wrong)
+    assert str(wrong) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_record_is_not_written_over_a_right_one(record, tmp_path):
+    path = tmp_path / "record.json"
+    records.write(path, record)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="status"):
+        records.write(path, dataclasses.replace(record, status="done"))
+    diverged = dataclasses.replace(record.curve[0], train_loss=float("nan"))
+    with pytest.raises(UsageError, match=r"\$.curve\[0\].train_loss: the number is not finite"):
+        records.write(path, dataclasses.replace(record, curve=(diverged, record.curve[1])))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"seed": NaN}', "\x00\xff"])
+def test_a_file_that_is_no_record_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "record.json"
+    path.write_text(content)
+    with pytest.raises(UsageError) as error:
+        records.read(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    path.write_bytes(b"old")
+
+    def crash(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(OSError, match="disk full"):
+        records.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["record.json"]

@@ -13,8 +13,11 @@ import sys
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxeff import data, train
+from jaxeff import data, tasks, train
 from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, global_average_pool
+
+RECIPE_FIELDS = ("epochs", "batch_size", "lr", "remat")
+TASK_FIELDS = ("cache_on_devices",)
 
 
 class TinyNet(nn.Module):
@@ -33,14 +36,20 @@ class TinyNet(nn.Module):
 def tiny_run(workdir, **fields) -> train.Run:
     dataset = data.load("synthetic", image_size=16)
     recipe = {"epochs": 3, "batch_size": 32, "lr": 0.05}
-    recipe |= {key: fields.pop(key) for key in list(fields) if key in recipe}
+    recipe |= {key: fields.pop(key) for key in RECIPE_FIELDS if key in fields}
+    recipe = train.resolve("small", "tiny", **recipe)
+    task = tasks.ImageClassification(
+        dataset,
+        image_size=16,
+        transforms=recipe.transforms,
+        **{key: fields.pop(key) for key in TASK_FIELDS if key in fields},
+    )
     defaults = {
         "model": "tiny",
-        "make_module": functools.partial(TinyNet, len(dataset.class_names)),
-        "dataset": dataset,
-        "recipe": train.resolve("small", "tiny", **recipe),
-        "target": train.parse_target(fields.pop("target", "top1:1.0")),
-        "image_size": 16,
+        "make_module": functools.partial(TinyNet, dataset.num_classes),
+        "task": task,
+        "recipe": recipe,
+        "target": tasks.parse_target(fields.pop("target", "top1:1.0"), task.metrics),
         "workdir": pathlib.Path(workdir),
         "log_every": 5,
     }
@@ -58,7 +67,8 @@ def main():
             fields[key] = value
     if "processes" in fields:
         train.join_processes(fields.pop("coordinator"), fields.pop("processes"), fields.pop("id"))
-    print(json.dumps(train.train_to_target(tiny_run(workdir, **fields))))
+    record = train.train_to_target(tiny_run(workdir, **fields))
+    print(json.dumps(record.to_json()))
 
 
 if __name__ == "__main__":

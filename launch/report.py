@@ -2,24 +2,24 @@
 
     python launch/report.py
 
-needs no record: the published numbers come with the package. Open report/index.html.
+needs no record, since the published numbers come with the package. Open report/index.html.
 
     python launch/report.py --records=runs --out=report
 
 adds what runs of train.py measured: the records in that folder, at any depth. --records takes
 several folders, or patterns in quotes, with commas between. A file that is no valid record is named
-and left out; the rest counts.
+and left out.
 
 The folder then holds
 
-    index.html                       all of it, interactive; opens without a network
+    index.html                       everything, interactive; it opens without a network
     tables/*.csv                     tables 1 to 5 of the paper, ours beside printed, and more
-    figures/figure{2..5}.{png,svg}   for print
+    figures/figure{2..5}.{png,svg}   the paper's figures, for print
     audit.md                         each printed number of the paper, recomputed
 
     python launch/report.py --import=rows.csv --export_sota=efficiency_sota.csv
 
-reads others' rows, and writes the published ones with ours, in the columns of
+reads rows that others measured, and writes the published rows with ours, in the columns of
 github.com/openai/ai-and-efficiency (and the analysis that a submission asks for beside them, in
 efficiency_sota.md).
 """
@@ -28,20 +28,24 @@ import cli
 from absl import flags
 
 _RECORDS = flags.DEFINE_list(
-    "records", ["runs"], "Folders with records in them, or patterns of files, ** for any depth."
+    "records",
+    ["runs"],
+    "Folders with records in them, or patterns of files; ** stands for any depth.",
 )
 _OUT = flags.DEFINE_string("out", "report", "Folder to write.")
-_IMPORT = flags.DEFINE_string("import", None, "CSV file with others' rows.")
+_IMPORT = flags.DEFINE_string("import", None, "CSV file with rows that others measured.")
 _EXPORT_SOTA = flags.DEFINE_string("export_sota", None, "CSV file to write.")
 _COMPUTE_GROWTH = flags.DEFINE_float(
     "compute_growth", 300_000, "Effective compute: growth of the largest trainings' operations."
 )
 _ALGORITHMS = flags.DEFINE_float(
-    "algorithms", 25, "Effective compute: how much less compute algorithms need."
+    "algorithms", 25, "Effective compute: how many times less compute algorithms need."
 )
-_YEARS = flags.DEFINE_float("years", 6, "Effective compute: of the period.")
+_YEARS = flags.DEFINE_float("years", 6, "Effective compute: length of the period in years.")
 _HARDWARE_DOUBLING_MONTHS = flags.DEFINE_float(
-    "hardware_doubling_months", 24, "Effective compute: in which hardware for the money doubles."
+    "hardware_doubling_months",
+    24,
+    "Effective compute: months in which the hardware that money buys doubles.",
 )
 
 

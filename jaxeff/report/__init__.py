@@ -1,1 +1,1 @@
-"""What was published, and what is made of records."""
+"""Reports: what was published, beside what records measured."""

@@ -1,4 +1,4 @@
-"""From published numbers and records to everything that a report shows, as plain data."""
+"""Turns published numbers and records into everything that a report shows, as plain data."""
 
 import dataclasses
 import datetime
@@ -11,7 +11,7 @@ from jaxeff.report.model_costs import model_costs
 from jaxeff.report.tables import Table
 from jaxeff.report.trends import Point
 
-# Together with the charting library, what a page of 6 MB can hold, and a browser draw.
+# With this much data and the charting library the page stays below 6 MB.
 MOST_CURVE_POINTS = 10_000
 MOST_RUNS = 60
 
@@ -22,12 +22,12 @@ class Analysis:
 
     Attributes:
       conventions: AlexNet-level points by key of `tables.CONVENTIONS`.
-      imported: others' rows, with their metrics.
-      tables: in the order in which the page shows them.
-      audit: of the printed numbers.
+      imported: rows that others measured, with their metrics.
+      tables: all tables, in the order in which the page shows them.
+      audit: the audit of the printed numbers.
       effective: inputs of the effective compute.
-      records: the valid ones.
-      refused: one line for each record that was not.
+      records: the valid records.
+      refused: one line for each file that holds no valid record.
     """
 
     conventions: Mapping[str, list[Point]]
@@ -39,7 +39,7 @@ class Analysis:
     refused: Sequence[str]
 
     def factors(self) -> dict[str, float]:
-        """From the frontier's first to its last model, by label of the convention."""
+        """The factor from the frontier's first model to its last, by the convention's label."""
         found = {}
         for key, points in self.conventions.items():
             best = trends.frontier(points)
@@ -57,7 +57,7 @@ def analyse(
 
     Args:
       records: valid run records.
-      refused: what to say of those that were not.
+      refused: what to say of each file that holds no valid record.
       imported: rows of `exchange.read`.
       effective: inputs of the effective compute; the paper's by default.
     """
@@ -123,9 +123,10 @@ def _trends_table(conventions):
         "Moore's law over the same dates",
     )
     how = (
-        "Least squares of log2(compute) on the date of publication. Intervals: pairs bootstrap "
-        f"({trends.BOOTSTRAP_DRAWS:,} draws, seed {trends.BOOTSTRAP_SEED}); end to end, only what "
-        "whole epochs leave open, which can lie on one side. Moore's law doubles in 24 months."
+        "Doubling times are fitted by least squares of log2(compute) on the date of publication; "
+        f"their intervals are a pairs bootstrap ({trends.BOOTSTRAP_DRAWS:,} draws, seed "
+        f"{trends.BOOTSTRAP_SEED}). End to end, the interval covers the rounding to whole epochs "
+        "alone, and can lie on one side. Moore's law doubles in 24 months."
     )
     return Table("trends", "How fast: doubling times", columns, tuple(rows), how)
 
@@ -137,7 +138,7 @@ def _leave_one_out_table(conventions):
         for model, months in trends.leave_one_out(points)
     ]
     columns = ("convention", "without", "months of doubling")
-    how = "The frontier is found anew without each of its models, and fitted."
+    how = "Each model of the frontier is left out in turn; the frontier is found and fitted anew."
     return Table("leave_one_out", "How much one model matters", columns, tuple(rows), how)
 
 
@@ -161,7 +162,7 @@ def _next_table(conventions):
         "that is: epochs at the last model's MACs",
         "or: MACs at the last model's epochs",
     )
-    how = "Half of the last frontier model's compute; the date at the frontier's fitted rate."
+    how = "The compute is half of the last frontier model's; the date follows from the fitted rate."
     return Table("next_doubling", "What the next doubling would need", columns, tuple(rows), how)
 
 
@@ -173,7 +174,7 @@ def _confounder_table(conventions):
         factor = first.compute / last.compute
         rows.append((tables.CONVENTIONS[key], factor, factor * 62 / first.epochs))
     columns = ("convention", "from epoch 90 (79.1 %)", "from epoch 62 (78.8 %)")
-    how = "AlexNet gained its last 0.3 % top-5 in 28 epochs; the factor counts them, or does not."
+    how = "AlexNet gained its last 0.3 % top-5 in 28 epochs: one factor counts them, the other not."
     return Table("confounder", "The 62-epoch confounder", columns, tuple(rows), how)
 
 
@@ -201,12 +202,15 @@ def _inference_table(costs):
         "months between",
         "months of doubling",
     )
-    how = "Exact forward multiply-accumulates at 224 px; the level of the improved one is printed."
+    how = (
+        "Factors are ratios of exact forward multiply-accumulates at 224 px. That the improved "
+        "model reaches the level is taken from the paper."
+    )
     return Table("inference", "Inference: less compute to use a network", columns, tuple(rows), how)
 
 
 def curves_by_group(records: Sequence[Mapping]) -> dict[tuple, dict[str, Mapping]]:
-    """Records with a curve, by group and by a name that tells them apart."""
+    """Records that have a curve, by group and by a name that tells them apart."""
     groups: dict[tuple, list[Mapping]] = {}
     for record in records:
         if record["curve"]:
@@ -215,7 +219,7 @@ def curves_by_group(records: Sequence[Mapping]) -> dict[tuple, dict[str, Mapping
 
 
 def _named(records):
-    """Records by a name that says no more than it must to tell them apart."""
+    """Names each record by as little as tells it apart from the others."""
     settings: dict[tuple, set] = {}
     for record in records:
         key = tables.configuration(record)
@@ -232,7 +236,7 @@ def _named(records):
     return found
 
 
-# Comparing every pair of curves grows with the square of their number.
+# The time to compare every pair of curves grows with the square of their number.
 MOST_COMPARED = 60
 
 
@@ -275,8 +279,9 @@ def _level_tables(records):
         "The factor at every level",
         ("data", "from", "to", "level, %", "factor", "factor, interpolated"),
         tuple(sensitivity),
-        "XLA FLOPs to the first evaluation at or above the level; interpolated: on the straight "
-        f"line between evaluations. At most {MOST_COMPARED} curves a group are compared.",
+        "Factors are ratios of XLA FLOPs to the first evaluation at or above the level; the "
+        "interpolated ones take the straight line between evaluations. At most "
+        f"{MOST_COMPARED} curves a group are compared.",
     )
     yield Table(
         "dominance",
@@ -338,7 +343,7 @@ def _point(point):
 
 
 def publication_dates() -> dict[str, datetime.date]:
-    """Of the sixteen, by the name in `models`."""
+    """Publication dates of the sixteen models, by their name in `models`."""
     return {row.our_name: row.published for row in published.alexnet_level()}
 
 

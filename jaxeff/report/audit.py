@@ -1,7 +1,7 @@
 """Each printed number of the paper and of its published table, recomputed.
 
-An entry agrees where some value within the rounding of its inputs is printed so. Where it does not,
-the reason stands beside it where one is known.
+An entry agrees where some value within the rounding of its inputs rounds to the printed digits.
+Where it does not, the entry gives the reason, if one is known.
 """
 
 import dataclasses
@@ -47,7 +47,11 @@ class Entry:
 
 
 def audit(costs: Mapping[str, ModelCost]) -> list[Entry]:
-    """Every entry, in the paper's order. `costs`: of our own counts."""
+    """Audits every printed number, in the paper's order.
+
+    Args:
+      costs: as `model_costs.model_costs` gives them.
+    """
     return [
         *_headline(costs),
         *_table1(),
@@ -387,7 +391,7 @@ def _date_reason(row):
 
 
 def summary(entries: list[Entry]) -> str:
-    """One sentence: how many agree."""
+    """Says in one sentence how many entries agree."""
     count = {verdict: sum(e.verdict == verdict for e in entries) for verdict in (AGREES, DISAGREES)}
     rest = len(entries) - sum(count.values())
     return (
@@ -402,7 +406,7 @@ def markdown(entries: list[Entry], factors: Mapping[str, float]) -> str:
 
     Args:
       entries: as `audit` gives them.
-      factors: AlexNet to EfficientNet-b0, by convention.
+      factors: factors from AlexNet to EfficientNet-b0, by label of the convention.
     """
     lines = [
         "# Audit of the printed numbers",

@@ -1,4 +1,4 @@
-"""Beyond training one level: effective compute, inference, and the paper's other domains."""
+"""Effective compute, inference, and the paper's other domains."""
 
 import dataclasses
 import math
@@ -15,11 +15,12 @@ class EffectiveCompute:
     """Growth of what the largest trainings of a period were worth (the paper's Figure 5).
 
     Attributes:
-      compute_growth: of the operations spent on the largest trainings (Amodei and Hernandez, *AI
-        and Compute*, 2018: 300 000 from 2012 to 2018).
-      algorithms: less compute for the same result (25 from AlexNet to ShuffleNet v2, 2018).
-      years: of the period.
-      hardware_doubling_months: of operations a unit of money buys.
+      compute_growth: growth of the operations spent on the largest trainings (Amodei and Hernandez,
+        *AI and Compute*, 2018: 300 000 from 2012 to 2018).
+      algorithms: how many times less compute the same result takes (25 from AlexNet to ShuffleNet
+        v2, 2018).
+      years: length of the period.
+      hardware_doubling_months: months in which the operations that a unit of money buys double.
     """
 
     compute_growth: float = 300_000.0
@@ -36,12 +37,12 @@ class EffectiveCompute:
 
     @property
     def hardware(self) -> float:
-        """2 to the doublings of the period."""
+        """Growth of the operations that a unit of money buys, over the period."""
         return 2 ** (12 * self.years / self.hardware_doubling_months)
 
     @property
     def spending(self) -> float:
-        """What of the growth hardware does not explain: more money, and longer training."""
+        """Growth that hardware does not explain: more money, and longer training."""
         return self.compute_growth / self.hardware
 
     @property
@@ -52,11 +53,16 @@ class EffectiveCompute:
 
 @dataclasses.dataclass(frozen=True)
 class DomainGain:
-    """A gain of Appendix A from its primary numbers.
+    """A gain of Appendix A, computed from its primary numbers.
 
     Attributes:
-      original_flops, improved_flops: operations; None where the appendix gives a ratio only.
-      low, high: of the factor, within the rounding of the printed inputs.
+      original: model that set the level.
+      improved: model that reached it with less.
+      how: the formula with its numbers.
+      original_flops: operations, with their bounds within the rounding of the printed inputs; None
+        where the appendix gives a ratio only.
+      improved_flops: likewise.
+      factor: the gain, with its bounds.
     """
 
     original: str
@@ -68,9 +74,9 @@ class DomainGain:
 
 
 def domain_gains() -> list[DomainGain]:
-    """Appendix A, recomputed. Each triple is the value and its bounds within rounding."""
+    """Appendix A, recomputed. Each triple is a value and its bounds within rounding."""
 
-    def share(flops, percent):
+    def fraction_of(flops, percent):
         return flops * percent / 100
 
     translation = (
@@ -86,11 +92,11 @@ def domain_gains() -> list[DomainGain]:
                 improved,
                 f"{before} / ({percent} % of {whole}) operations",
                 recompute(lambda flops: flops, inputs[0]),
-                recompute(share, *inputs[1:]),
-                recompute(lambda a, b, c: a / share(b, c), *inputs),
+                recompute(fraction_of, *inputs[1:]),
+                recompute(lambda a, b, c: a / fraction_of(b, c), *inputs),
             )
         )
-    # 4.4 is the ratio of the chips' use a step; the steps are those to the same play.
+    # 4.4 is the ratio of the chips in use at a step; the steps are those to the same strength.
     go = Printed("4.4"), Printed("700000"), Printed("390000")
     gains.append(
         DomainGain(
@@ -116,11 +122,13 @@ class InferenceGain:
     """Less forward compute for the same accuracy.
 
     Attributes:
-      level: the accuracy, by the model that set it.
-      factor: of multiply-accumulates, by our exact counts.
-      printed: as the paper prints it.
-      months: between the publications.
-      doubling_months: `months` / log2(`factor`).
+      level: the accuracy, named for the model that set it.
+      original: the model that set it.
+      improved: the model that reaches it with less.
+      factor: ratio of their multiply-accumulates, by our exact counts.
+      printed: the factor as the paper prints it.
+      printed_doubling: the doubling time in months as the paper prints it.
+      months: months between the publications.
     """
 
     level: str
@@ -138,9 +146,9 @@ class InferenceGain:
 
 
 def inference_gains(costs) -> list[InferenceGain]:
-    """The paper's section 4.2, from `model_costs.model_costs()`."""
+    """The gains of the paper's Section 4.2, from `model_costs.model_costs()`."""
     dates = {row.our_name: row.published for row in published.alexnet_level()}
-    # ShuffleNet at half width is the one that its own article sets beside AlexNet.
+    # ShuffleNet's own article compares its half width with AlexNet.
     rows = (
         ("AlexNet", "alexnet", "shufflenet_v1_x0_5", "shufflenet_v1", "18", "15"),
         ("ResNet-50", "resnet50", "efficientnet_b0", "efficientnet_b0", "10", "13"),

@@ -1,4 +1,4 @@
-"""Rows in the columns of openai/ai-and-efficiency's `efficiency_sota.csv`, out and in."""
+"""Writes and reads rows in the columns of openai/ai-and-efficiency's `efficiency_sota.csv`."""
 
 import csv
 import datetime
@@ -29,7 +29,7 @@ _IMAGENET_LEVELS = {("top5", 0.791): "AlexNet", ("top5", 0.929): "ResNet-50"}
 
 
 def metric_name(record: Mapping) -> str:
-    """`AlexNet` or `ResNet-50` for their levels on ImageNet, else data and level in words."""
+    """`AlexNet` or `ResNet-50` for their levels on ImageNet, otherwise data and level in words."""
     target = record["target"]
     level = _IMAGENET_LEVELS.get((target["metric"], target["value"]))
     if record["dataset"]["name"] == "imagenet2012" and level:
@@ -38,7 +38,7 @@ def metric_name(record: Mapping) -> str:
 
 
 def export(records: Sequence[Mapping]) -> tuple[str, str]:
-    """CSV of the published rows and of what our records add, and the analysis behind the latter.
+    """Makes the CSV file of the published rows and our records', and the analysis behind ours.
 
     Records that reached their target are averaged over seeds, in the paper's convention (3 x
     forward multiply-accumulates x images), so that they compare with the published rows.
@@ -58,7 +58,7 @@ def export(records: Sequence[Mapping]) -> tuple[str, str]:
         key: statistics.fmean(run["compute"]["paper_teraflop_s_days"] for run in runs)
         for key, runs in groups.items()
     }
-    # Against AlexNet's best configuration; without one, against what took the most.
+    # Factors are against AlexNet's best configuration, or, without one, against what took the most.
     alexnet: dict[str, float] = {}
     for (metric, key), days in means.items():
         if key[0] == "alexnet":
@@ -74,7 +74,7 @@ def export(records: Sequence[Mapping]) -> tuple[str, str]:
 
 
 def inert(cell: object) -> object:
-    """The cell, quoted where a spreadsheet would run it: records' names are not ours."""
+    """The cell, quoted where a spreadsheet would run it: a record may hold any name."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
 
 
@@ -142,7 +142,9 @@ def _analysis(groups, means):
 
 
 def read(path: str | os.PathLike) -> list[tuple[str, Point]]:
-    """Others' rows, each with its metric; compute in operations, the paper's convention.
+    """Reads rows that others measured, each with its metric.
+
+    Compute is in operations, by the paper's convention.
 
     Raises:
       UsageError: the file cannot be read, a column is missing, a date or number is not one, or a
@@ -194,7 +196,7 @@ def _positive(row, column, where):
 
 
 def _known(row):
-    """The published table's own contradiction, which stands in the audit, is let through."""
+    """Whether a row is a published one, whose own contradiction the audit reports."""
     return any(
         row["Metric"] == published_row.metric
         and row[COLUMNS[4]] == published_row.teraflop_s_days.text

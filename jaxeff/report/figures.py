@@ -1,6 +1,6 @@
-"""The paper's Figures 2 to 5 with matplotlib: for print, and for eyes that mix up red and green.
+"""The paper's Figures 2 to 5 with matplotlib, for print and for colour-blind readers.
 
-Colours are Okabe and Ito's; whatever colour says, marks or lines say too.
+Colours are Okabe and Ito's; markers or line styles repeat whatever a colour says.
 """
 
 import io
@@ -22,12 +22,12 @@ from jaxeff.report.tables import group_label
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8a8a8a"
 _CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 _MARKS = "osD^vP*X"
-# More curves than these hide one another.
+# More curves would hide one another.
 MOST_CURVES = 16
 
 
 def render(figure: Figure) -> tuple[bytes, bytes]:
-    """PNG and SVG files of a figure, the same for the same figure."""
+    """PNG and SVG files of a figure. The same figure gives the same bytes."""
     files = []
     with matplotlib.rc_context({"svg.hashsalt": "jaxeff", "svg.fonttype": "none"}):
         for format_, metadata in (("png", None), ("svg", {"Date": None})):
@@ -54,14 +54,14 @@ def _figure(width=8.0, height=5.0):
 
 
 def _plain(text):
-    """Names are shown as they are: a dollar sign starts no formula."""
+    """Escapes dollar signs, which would start a formula."""
     return text.replace("$", r"\$")
 
 
 def schedules(records: Sequence[Mapping]) -> Figure:
     """Figure 2: a rate that falls smoothly reaches the level earlier than one that falls in steps.
 
-    The rates are formulas; learning curves come from ResNet-50 records with both recipes.
+    The rates are formulas. Learning curves are drawn where ResNet-50 has records of both recipes.
     """
     pair = {}
     for within in curves_by_group(records).values():
@@ -159,7 +159,7 @@ def frontier(analysis: Analysis) -> Figure:
     return figure
 
 
-# Names that would lie on one another: where each goes, in points from its mark, and its alignment.
+# Names that would overlap: the offset of each from its marker, in points, and its alignment.
 _OFFSETS = {
     "Resnet-34": (8, -3, "left"),
     "Resnet-50": (0, 7, "center"),
@@ -211,9 +211,9 @@ def _measured_points(analysis):
 
 
 def learning_curves(records: Sequence[Mapping]) -> Figure:
-    """Figure 4: accuracy against training compute, a curve a run; crossings without records.
+    """Figure 4: accuracy against training compute, one curve a run; without records, crossings.
 
-    The group with the most runs is shown (ImageNet's before others), its best `MOST_CURVES`.
+    It shows the best `MOST_CURVES` runs of the group with the most runs; ImageNet's comes first.
     """
     figure = _figure(8.5, 5)
     axes = figure.subplots()
@@ -227,7 +227,7 @@ def learning_curves(records: Sequence[Mapping]) -> Figure:
         axes.axhline(79.1, color=GREY, linestyle=":")
         axes.plot(computes, [79.1] * len(rows), linestyle="none", marker="o", color=BLUE)
         axes.margins(x=0.08)
-        # Names stand upright; where marks are close, a name moves on and a line leads to it.
+        # Names are vertical. Where markers are close, a name moves along and a line leads to it.
         free = {True: -math.inf, False: -math.inf}
         for i, (row, x) in enumerate(sorted(zip(rows, computes, strict=True), key=lambda r: r[1])):
             up = bool(i % 2)

@@ -1,4 +1,4 @@
-"""Records in, the report's files out."""
+"""Reads records, and writes the report's files."""
 
 import csv
 import glob
@@ -14,11 +14,11 @@ from jaxeff.report.analysis import Analysis
 from jaxeff.report.tables import Table
 
 LARGEST_RECORD_BYTES = 20_000_000
-"""A record of 50 000 evaluations; what is larger is no record of a run."""
+"""The size of a record of 50 000 evaluations; no record of a run is larger."""
 
 
 def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]]:
-    """Files that match, each once and in order, and the patterns that match none.
+    """Finds the files that match, each once and in order, and the patterns that match none.
 
     A pattern that names a folder stands for every `record.json` in it, at any depth.
     """
@@ -36,7 +36,7 @@ def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]
 
 
 def read_records(paths: Sequence[pathlib.Path], progress=iter) -> tuple[list[dict], list[str]]:
-    """Valid records, and one line for each file that holds none or one that was read before.
+    """Reads valid records, and says why each other file is none or was read before.
 
     Args:
       paths: files.
@@ -69,7 +69,7 @@ def write(analysis: Analysis, out: str | os.PathLike) -> None:
       UsageError: the folder cannot be written.
     """
     out = pathlib.Path(out)
-    # What takes long or may fail comes first: nothing is replaced before all is made.
+    # Everything is made before the first file is replaced, so that a failure leaves the old report.
     files = {"audit.md": audit.markdown(analysis.audit, analysis.factors())}
     files |= {f"tables/{table.name}.csv": csv_text(table) for table in analysis.tables}
     for name, figure in figures.draw(analysis).items():
@@ -94,7 +94,7 @@ def write_exchange(valid: Sequence[Mapping], path: str | os.PathLike) -> pathlib
 
 
 def csv_text(table: Table) -> str:
-    """A table as CSV, numbers in full."""
+    """A table as CSV, with all digits of its numbers."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)

@@ -1,4 +1,4 @@
-"""Compute to every accuracy, not to one: what learning curves say about a factor.
+"""Compute to every accuracy and not to one alone: what learning curves say about a factor.
 
 A curve is a list of `(compute, accuracy)` with rising compute, as `curve` gives it for a record.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 Curve = Sequence[tuple[float, float]]
 
-# Of the record's curve, by convention.
+# Conventions in which `curve` gives the compute.
 CONVENTIONS = ("xla", "paper")
 
 
@@ -36,7 +36,7 @@ def crossing(points: Curve, level: float) -> float | None:
 def interpolated_crossing(points: Curve, level: float) -> float | None:
     """Compute at which the straight line between evaluations first meets `level`.
 
-    Where the first evaluation is already above, its compute: before it nothing was measured.
+    Where the first evaluation is already above, this is its compute: nothing was measured before.
     """
     before = None
     for compute, accuracy in points:
@@ -51,7 +51,7 @@ def interpolated_crossing(points: Curve, level: float) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """Two models at one accuracy; None where a model never reached it."""
+    """What two models took to one accuracy; None where a model never reached it."""
 
     level: float
     first: float | None
@@ -61,7 +61,7 @@ class Level:
 
 
 def sensitivity(first: Curve, second: Curve, levels: Sequence[float]) -> list[Level]:
-    """How much less compute `second` took than `first`, level by level."""
+    """How many times less compute `second` took than `first`, level by level."""
     rows = []
     for level in levels:
         whole = crossing(first, level), crossing(second, level)
@@ -82,7 +82,7 @@ def dominates(first: Curve, second: Curve) -> bool:
 
 
 def dominance(curves: Mapping[str, Curve]) -> dict[str, list[str]]:
-    """For each name, those whose curves it dominates."""
+    """For each name, the names whose curves it dominates."""
     return {
         name: [
             other
@@ -94,7 +94,7 @@ def dominance(curves: Mapping[str, Curve]) -> dict[str, list[str]]:
 
 
 def grid(curves: Sequence[Curve], count: int = 12) -> list[float]:
-    """Round accuracies up to the best that at least one curve reaches, at most `count`."""
+    """At most `count` round accuracies, up to the best that any curve reaches."""
     best = max((accuracy for points in curves for _, accuracy in points), default=0.0)
     step = next(s for s in (0.01, 0.02, 0.05, 0.1) if best / s <= count or s == 0.1)
     return [round(step * i, 4) for i in range(1, math.floor(best / step + 1e-9) + 1)]

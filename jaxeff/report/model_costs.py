@@ -1,4 +1,4 @@
-"""What our own models cost, as counted; kept in a file so that a report need not count again.
+"""What our own models cost, kept in a file so that a report need not count them again.
 
 `model_costs.csv` is the output of the command in `COMMAND`; a slow test compares the two.
 """
@@ -33,7 +33,7 @@ class ModelCost:
 
 @functools.cache
 def model_costs() -> dict[str, ModelCost]:
-    """By the name in `models`."""
+    """Cost of each model that the file holds, by its name in `models`."""
     path = pathlib.Path(__file__).with_name("model_costs.csv")
     with path.open(encoding="utf-8", newline="") as file:
         return {

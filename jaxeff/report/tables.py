@@ -1,7 +1,7 @@
-"""The paper's Tables 1 to 5, recomputed from epochs, multiply-accumulates and images, and ours.
+"""The paper's Tables 1 to 5, recomputed from epochs, multiply-accumulates and images; our own.
 
 Every number under "ours" is computed here from primary quantities; what was printed stands beside
-it, and never goes into it unless the column says so.
+it, and enters it only where the column says so.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ class Table:
     """A table for people and for a CSV file.
 
     Attributes:
-      name: of the file, without ending.
-      title: what it shows.
-      columns: heads; units stand in them.
-      rows: of raw values, None where there is none.
+      name: name of the file, without its ending.
+      title: what the table shows.
+      columns: headings, with units.
+      rows: raw values; None leaves a cell empty.
       how: how the numbers were made.
     """
 
@@ -46,10 +46,10 @@ CONVENTIONS = {
 
 
 def alexnet_points(convention: str, costs: Mapping[str, ModelCost]) -> list[Point]:
-    """The sixteen models at AlexNet level: the paper's epochs, compute in a convention.
+    """The sixteen models at AlexNet level: the paper's epochs, with compute in a convention.
 
     Args:
-      convention: key of `CONVENTIONS`.
+      convention: a key of `CONVENTIONS`.
       costs: as `model_costs.model_costs` gives them.
     """
     points = []
@@ -88,7 +88,10 @@ def table1() -> Table:
             )
         )
     columns = ("model", *_columns("epochs factor", "FLOPs an epoch factor", "training factor"))
-    how = "AlexNet's epochs, printed MACs and their product over each model's (Table 3)."
+    how = (
+        "Each factor is AlexNet's number over the model's: epochs, printed MACs and their product "
+        "(Table 3)."
+    )
     return Table("table1", "What the gain is made of", columns, tuple(rows), how)
 
 
@@ -145,8 +148,9 @@ def table2() -> Table:
         "doubling time, printed",
     )
     how = (
-        "Factors from the operations of Appendix A and of the published table; periods between "
-        "first arXiv versions. Empty: the paper prints no primary numbers, or no date is known."
+        "Factors follow from the operations of Appendix A and of the published table, periods from "
+        "first arXiv versions. A cell is empty where the paper prints no primary numbers or no "
+        "date is known."
     )
     return Table("table2", "Gains in other domains", columns, tuple(rows), how)
 
@@ -183,14 +187,14 @@ def table3(costs: Mapping[str, ModelCost]) -> Table:
         "compute by XLA, 1e15 FLOPs",
     )
     how = (
-        "3 x printed MACs x 1.28e6 images x printed epochs; then the same with exact MACs, and "
-        "with XLA's count of a training step (model_costs.csv)."
+        "Ours is 3 x printed MACs x 1.28e6 images x printed epochs. The last two columns are with "
+        "exact MACs, and with XLA's count of a training step (model_costs.csv)."
     )
     return Table("table3", "Compute to AlexNet level (79.1 % top-5)", columns, tuple(rows), how)
 
 
 def accuracy_table(metric: str, records: Sequence[Mapping]) -> Table:
-    """Tables 4 and 5: accuracies of the authors' trainings; ours from ImageNet records."""
+    """Tables 4 and 5: accuracies of the authors' trainings, and ours from ImageNet records."""
     number, _ = published.ACCURACIES[metric]
     names = {row.model: row.our_name for row in published.alexnet_level()}
     names["SqueezeNet_v1_1"] = names["Squeezenet_v1_1"]
@@ -232,8 +236,8 @@ def accuracy_table(metric: str, records: Sequence[Mapping]) -> Table:
         "authors' - original",
     )
     how = (
-        "Ours: mean over ImageNet records of the best evaluation; empty until there are records. "
-        "The printed accuracies are measurements, which nothing but a training can recompute."
+        "Ours is the mean over ImageNet records of the best evaluation, and is empty until there "
+        "are records. The printed accuracies are measurements; only training can recompute them."
     )
     title = f"{metric.replace('top', 'Top-')} accuracy of the trained networks"
     return Table(f"table{number}", title, columns, tuple(rows), how)
@@ -257,7 +261,7 @@ def group_label(key: tuple) -> str:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean, and the ends of Student's 95 % interval of it (None of fewer than two values)."""
+    """Mean and the ends of Student's 95 % interval, which are None below two values."""
     from scipy import stats
 
     mean = statistics.fmean(values)
@@ -275,7 +279,7 @@ def configuration(record: Mapping) -> tuple:
 
 
 def settings(key: tuple) -> str:
-    """Of a `configuration`: `small, lr 0.08, batch 64, 30 epochs`."""
+    """A `configuration` in words: `small, lr 0.08, batch 64, 30 epochs`."""
     _, recipe, lr, batch_size, epochs = key
     return f"{recipe}, lr {lr:g}, batch {batch_size}, {epochs:g} epochs"
 
@@ -295,14 +299,14 @@ def _mean(runs, section, field):
 
 
 def _baseline(within):
-    """AlexNet's configuration with the least compute; without one, that which took the most."""
+    """AlexNet's configuration with the least compute, or else the one that took the most."""
     compute = {key: _mean(runs, "compute", "train_flops") for key, runs in within.items()}
     alexnet = [key for key in compute if key[0] == "alexnet"]
     return min(alexnet, key=compute.get) if alexnet else max(compute, key=compute.get)
 
 
 def measured(records: Sequence[Mapping]) -> Table:
-    """What our own records say, per data and target: mean and interval over seeds."""
+    """What our records measured for each data set and target: mean and interval over seeds."""
     groups: dict[tuple, dict[tuple, list]] = {}
     for record in records:
         within = groups.setdefault(group_key(record), {})
@@ -346,15 +350,16 @@ def measured(records: Sequence[Mapping]) -> Table:
         "than",
     )
     how = (
-        "Records with the same data (fingerprint), image size, target and settings; the mean and "
-        "Student's 95 % interval are over the runs that reached the target, and need two of them. "
-        "Compared with AlexNet where it reached it, else with what took the most."
+        "A row is all records with the same data (by fingerprint), image size, target and "
+        "settings. The mean and Student's 95 % interval are over the runs that reached the target; "
+        "the interval needs two of them. Factors are against AlexNet where it reached the target, "
+        "otherwise against what took the most."
     )
     return Table("measured", "What was measured here", columns, tuple(rows), how)
 
 
 def breakdown_measured(records: Sequence[Mapping]) -> Table:
-    """Table 1 for our own records: epochs x operations an epoch = the factor."""
+    """Table 1 for our own records: the factor as epochs x operations an epoch."""
     rows = []
     for group, within in _arrived(records).items():
         base = _baseline(within)
@@ -374,12 +379,12 @@ def breakdown_measured(records: Sequence[Mapping]) -> Table:
         "FLOPs an epoch factor",
         "product",
     )
-    how = "AlexNet's means over each model's, by XLA's count; the product of both."
+    how = "Each factor is AlexNet's mean over the model's, by XLA's count; then their product."
     return Table("table1_measured", "Table 1 of our own records", columns, tuple(rows), how)
 
 
 def runs(records: Sequence[Mapping]) -> Table:
-    """Every record: what it measured, and by what it can be traced."""
+    """Every record: what it measured, and how to trace it."""
     rows = []
     for record in records:
         software, hardware = record["software"], record["hardware"]
@@ -418,7 +423,5 @@ def runs(records: Sequence[Mapping]) -> Table:
         "devices",
         "command",
     )
-    how = (
-        "Compute up to the crossing, or up to the end of the run where the target was not reached."
-    )
+    how = "Compute is up to the crossing, or to the end of a run that did not reach its target."
     return Table("runs", "Every record", columns, tuple(rows), how)

@@ -26,11 +26,11 @@ class Point:
     """Compute that a model took to a level.
 
     Attributes:
-      model: name for people.
-      published: of the architecture.
+      model: the model's name, as readers see it.
+      published: date on which the architecture was published.
       compute: operations, in one convention.
-      epochs: after which the level was met, None where it is not known.
-      macs: forward multiply-accumulates of an image, None where not known.
+      epochs: epochs until the level was met, None where that is not known.
+      macs: forward multiply-accumulates of an image, None where they are not known.
       source: where the number is from.
     """
 
@@ -85,7 +85,7 @@ def doubling_months(points: Sequence[Point]) -> float:
 
 
 def end_to_end_months(points: Sequence[Point]) -> float:
-    """From the first to the last point alone."""
+    """Months in which compute halves, from the first and the last point alone."""
     first, last = points[0], points[-1]
     halvings = math.log2(first.compute / last.compute)
     span = months_between(first.published, last.published)
@@ -96,8 +96,8 @@ def bootstrap_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[N
     """95 % percentile interval of `doubling_months`, points drawn with replacement.
 
     `BOOTSTRAP_DRAWS` draws from a fixed seed; draws of fewer than three distinct dates are left
-    out, since a line through two is no fit. (None, None) with fewer than four points. Slopes, whose
-    quantiles are meaningful through zero, are ranked, and then turned into times.
+    out, since a line through two is no fit. Fewer than four points give (None, None). Quantiles are
+    taken of the slopes, which stay meaningful through zero, and then turned into times.
     """
     if len(points) < 4:
         return None, None
@@ -114,7 +114,7 @@ def bootstrap_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[N
 
 
 def rounding_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of `end_to_end_months` because epochs are whole.
+    """95 % interval of `end_to_end_months` that comes from whole epochs.
 
     An evaluation once an epoch says only that the level was met within the last epoch: the true
     crossing is drawn evenly from it, at both ends.
@@ -134,7 +134,7 @@ def rounding_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[No
 
 
 def doublings(points: Sequence[Point]) -> list[Doubling]:
-    """Doubling times by three methods; without at least two dates on the frontier, none."""
+    """Doubling times by three methods; none where the frontier has fewer than two dates."""
     best = frontier(points)
     if len({point.published for point in best}) < 2:
         return []
@@ -158,7 +158,7 @@ def doublings(points: Sequence[Point]) -> list[Doubling]:
 
 
 def leave_one_out(points: Sequence[Point]) -> list[tuple[str, float]]:
-    """The frontier's doubling time without each of its models, the frontier found anew."""
+    """The doubling time of the frontier that is left without each of its models in turn."""
     without = []
     for left_out in frontier(points):
         rest = frontier([point for point in points if point is not left_out])
@@ -168,7 +168,7 @@ def leave_one_out(points: Sequence[Point]) -> list[tuple[str, float]]:
 
 
 def moore_factor(start: datetime.date, end: datetime.date, months: float = MOORE_MONTHS) -> float:
-    """What Moore's law gives between two dates."""
+    """Growth between two dates by Moore's law."""
     return 2 ** (months_between(start, end) / months)
 
 
@@ -183,7 +183,7 @@ class NextDoubling:
 
 
 def next_doubling(points: Sequence[Point]) -> NextDoubling:
-    """From the last point of the frontier on."""
+    """The next doubling after the last point of the frontier."""
     best = frontier(points)
     last, days = best[-1], doubling_months(best) * DAYS_A_MONTH
     return NextDoubling(

@@ -38,7 +38,7 @@ def test_a_folder_stands_for_the_records_in_it(tmp_path):
     assert files.find_records([f"{tmp_path}/empty"])[0] == []
 
 
-def test_what_is_no_valid_record_is_named_and_the_rest_counts(tmp_path):
+def test_a_file_without_a_valid_record_is_named_and_the_others_count(tmp_path):
     negative, not_a_number = run("negative"), run("nan")
     negative["compute"]["train_flops"] = -1
     not_a_number["curve"][0]["train_loss"] = float("nan")
@@ -58,6 +58,13 @@ def test_what_is_no_valid_record_is_named_and_the_rest_counts(tmp_path):
         assert "\n" not in line
 
 
+@pytest.fixture
+def quickly_drawn(monkeypatch):
+    """What figures look like is tested in `test_figures.py`; here they are two short files."""
+    monkeypatch.setattr(files.figures, "render", lambda figure: (b"png", b"svg"))
+
+
+@pytest.mark.usefixtures("quickly_drawn")
 def test_everything_is_written_and_tables_hold_the_numbers_in_full(tmp_path):
     analysis = analyse([run("alexnet", (0.4, 0.6)), run("resnet18", (0.6,))])
     files.write(analysis, tmp_path / "a" / "report")
@@ -75,11 +82,13 @@ def test_everything_is_written_and_tables_hold_the_numbers_in_full(tmp_path):
                 if isinstance(value, float):
                     assert float(text) == value
     assert (out / "index.html").stat().st_size < 6_000_000
+    assert (out / "figures" / "figure5.svg").read_bytes() == b"svg"
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+@pytest.mark.usefixtures("quickly_drawn")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match=r"file/report/.*cannot be written"):
         files.write(analyse([]), tmp_path / "file" / "report")
 
 

@@ -38,8 +38,12 @@ def _records():
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
     refused = [f"{HOSTILE}: not a valid record"]
-    files.write(analysis.analyse(_records(), refused), out / "with")
-    files.write(analysis.analyse([], effective=EffectiveCompute(algorithms=44)), out / "without")
+    # The page draws its own charts: the figures for print are left out.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.figures, "draw", lambda analysis: {})
+        files.write(analysis.analyse(_records(), refused), out / "with")
+        effective = EffectiveCompute(algorithms=44)
+        files.write(analysis.analyse([], effective=effective), out / "without")
     return out
 
 

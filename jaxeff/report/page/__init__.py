@@ -15,7 +15,7 @@ from jaxeff.report import audit, tables, trends
 from jaxeff.report.analysis import Analysis, page_data
 from jaxeff.report.published import PAPER, REPOSITORY
 
-# Rows beyond these stand in the CSV file only.
+# The CSV file alone has the rows beyond these.
 MOST_ROWS = 200
 
 _SUFFIXES = ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
@@ -24,8 +24,8 @@ _SUFFIXES = ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, 
 def render(analysis: Analysis) -> str:
     """The page as text.
 
-    Names and other text of records are escaped, data go in as JSON, and the page's own policy lets
-    no script run but the two that are in it and opens no connection.
+    Names and other text of records are escaped, and data go in as JSON. The page's own policy lets
+    only its two scripts run, and opens no connection.
     """
     folder = pathlib.Path(__file__).parent
     data = _inert(json.dumps(page_data(analysis), allow_nan=False))
@@ -68,7 +68,7 @@ def render(analysis: Analysis) -> str:
 
 
 def cell(value: tables.Cell) -> str:
-    """A table's cell for people: four digits, a minus sign, nothing where there is nothing."""
+    """A cell as readers see it: four digits, a true minus sign, and empty for None."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -78,12 +78,12 @@ def cell(value: tables.Cell) -> str:
 
 
 def raw_value(value: tables.Cell) -> str:
-    """The same, as CSV has it."""
+    """A cell as the CSV file has it."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
 def in_words(number: float) -> str:
-    """`7.5 million`; below a million, digits."""
+    """A number as `7.5 million`; below a million, its digits."""
     for size, name in _SUFFIXES:
         if number >= size:
             return f"{number / size:.3g} {name}"
@@ -96,7 +96,7 @@ def _factor(points):
 
 
 def _findings(records):
-    """Per data and level, the model that got there with the least compute, and against which."""
+    """For each data set and level: the row with the least compute, and the number of models."""
     table = tables.measured(records)
     found = {}
     for row in table.rows:

@@ -1,4 +1,4 @@
-"""Numbers as they were printed: what their digits say, and how far they let one go."""
+"""Numbers as they were printed, with the precision that their digits have."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ class Printed:
     """A number with the precision at which it was printed.
 
     Attributes:
-      text: as printed, for instance `0.77` or `4.0e19`.
+      text: the digits as printed, for instance `0.77` or `4.0e19`.
     """
 
     text: str
@@ -34,11 +34,11 @@ class Printed:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """What was rounded lies between these."""
+        """The bounds between which the number lay before it was rounded."""
         return self.value - self.half_unit, self.value + self.half_unit
 
     def allows(self, low: float, high: float) -> bool:
-        """Whether some number from `low` to `high` is printed so."""
+        """Whether some number from `low` to `high` rounds to the printed digits."""
         slack = 1e-9 * abs(self.value)
         return low <= self.bounds[1] + slack and high >= self.bounds[0] - slack
 
@@ -46,7 +46,7 @@ class Printed:
 def recompute(
     formula: Callable[..., float], *inputs: "Printed | float"
 ) -> tuple[float, float, float]:
-    """`formula` of the inputs, and its least and greatest value within their rounding.
+    """Value of `formula` at the inputs, and its least and greatest within their rounding.
 
     Args:
       formula: monotone in each argument.

@@ -3,8 +3,8 @@
 import json
 import os
 import pathlib
-import tempfile
 
+from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.records import validation, version1
 from jaxeff.records.record import Record
@@ -52,22 +52,6 @@ def write(path: str | os.PathLike, record: Record) -> None:
     validation.validate(fields, source=str(path))
     text = json.dumps(fields, indent=2, allow_nan=False, ensure_ascii=False)
     write_atomically(path, (text + "\n").encode())
-
-
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Puts `content` at `path` so that a reader, or a crash, never sees a part of it."""
-    path = pathlib.Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _refuse_constant(name):

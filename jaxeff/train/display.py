@@ -1,6 +1,5 @@
 """What a person sees of a run: configuration, progress, evaluations and the receipt."""
 
-import json
 import sys
 from collections.abc import Sequence
 
@@ -102,7 +101,7 @@ class Display:
                     for key, value in record.recipe.items()
                     if key != "optimizer" and value is not None
                 ),
-                "optimizer": json.dumps(record.recipe["optimizer"]),
+                "optimizer": _as_call(record.recipe["optimizer"]),
                 "steps": f"{run.total_steps:,} ({run.steps_per_epoch:.2f} an epoch)",
                 "seed": run.seed,
                 "devices": f"{jax.device_count()} x {record.hardware.device_kind} "
@@ -151,6 +150,24 @@ class Display:
             )
         self.line("")
         self.entries(rows)
+
+
+def _as_call(description: object) -> str:
+    """A description of an optimizer as the call that makes it: `trace(decay=0.9)`."""
+    if isinstance(description, list):
+        return f"[{', '.join(map(_as_call, description))}]"
+    if not isinstance(description, dict):
+        return str(description)
+    calls = []
+    for name, arguments in description.items():
+        if isinstance(arguments, dict):
+            given = (f"{key}={_as_call(value)}" for key, value in arguments.items())
+            calls.append(f"{name}({', '.join(given)})")
+        elif name == "chain":
+            calls.append(", ".join(map(_as_call, arguments)))
+        else:
+            calls.append(f"{name}={_as_call(arguments)}")
+    return ", ".join(calls)
 
 
 def _duration(seconds: float) -> str:

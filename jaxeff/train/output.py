@@ -3,6 +3,7 @@
 import time
 
 from jaxeff import records
+from jaxeff.atomic import write_atomically
 from jaxeff.train.curve import draw_curve
 from jaxeff.train.display import Display
 from jaxeff.train.progress import Progress
@@ -59,8 +60,8 @@ class Output:
         due = record.status != "running" or time.monotonic() >= self._next_drawing
         if record.curve and due:
             self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
-            image = draw_curve(record, self._progress.run.task.metrics)
-            records.write_atomically(self._workdir / "curve.png", image)
+            drawing = draw_curve(record, self._progress.run.task.metrics)
+            write_atomically(self._workdir / "curve.png", drawing)
 
     def farewell(self) -> None:
         """Says how the run ended, and prints the receipt."""

@@ -82,7 +82,7 @@ def replicate(tree):
     stacked = jax.tree.map(
         lambda leaf: np.broadcast_to(np.asarray(leaf)[None], (len(devices), *np.shape(leaf))), tree
     )
-    return jax.device_put(stacked, _over_local_devices(), may_alias=False)
+    return jax.device_put(stacked, _over_local_devices())
 
 
 def first_copy(tree):
@@ -111,8 +111,8 @@ def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
         split = {
             key: value.reshape(len(devices), -1, *value.shape[1:]) for key, value in batch.items()
         }
-        # The loader may use its memory again, which on CPU could be the device's.
-        return jax.device_put(split, sharding, may_alias=False)
+        # On CPU the devices may compute on NumPy's own memory (`data.Batches` writes to none again).
+        return jax.device_put(split, sharding)
 
     source = iter(batches)
     queue = collections.deque(send(batch) for batch in itertools.islice(source, ahead))

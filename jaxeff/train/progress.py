@@ -88,7 +88,7 @@ class Progress:
         """The run's record."""
         run, task, target = self.run, self.run.task, self.target
         charged = target.step if target.reached else self.step
-        return records.Record(
+        record = records.Record(
             run_id=self.run_id,
             created=self.created,
             command=run.command,
@@ -123,6 +123,8 @@ class Progress:
             seed=run.seed,
             status=self.status,
         )
+        # As it is read again: the recipe's tuples are lists.
+        return records.Record.from_json(record.to_json())
 
     def to_json(self) -> dict:
         """What a checkpoint keeps, as JSON values."""

@@ -10,6 +10,9 @@ from flax import struct
 
 from jaxeff.tasks import Task
 
+# Collections that a module writes anew in each pass; the others are part of the state.
+OF_ONE_PASS = ("intermediates", "auxiliary")
+
 
 @struct.dataclass
 class TrainState:
@@ -39,7 +42,8 @@ def initial_state(
     """Fresh parameters, collections and optimizer state, drawn from `seed`."""
     inputs = example_inputs(task)
     zeros = jnp.zeros(inputs.shape, inputs.dtype)
-    collections = dict(module.init(jax.random.key(seed), zeros, train=False))
+    kept = nn.DenyList(OF_ONE_PASS)
+    collections = dict(module.init(jax.random.key(seed), zeros, train=False, mutable=kept))
     params = collections.pop("params")
     return TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params))
 
@@ -86,7 +90,6 @@ def make_train_step(
             loss, grads = jax.lax.pmean((loss, grads), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        # Only what the state began with: auxiliary outputs are of this pass alone.
         collections = {name: collections[name] for name in state.collections}
         return TrainState(state.step + 1, params, collections, opt_state), loss
 

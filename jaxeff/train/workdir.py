@@ -9,6 +9,7 @@ import pathlib
 from tensorboardX import SummaryWriter
 
 from jaxeff import records
+from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 
 # What makes two runs the same run. Where and how fast it runs may change between sessions.
@@ -101,7 +102,7 @@ class MetricLog:
 
     def __init__(self, workdir: pathlib.Path, step: int):
         path = workdir / "metrics.jsonl"
-        records.write_atomically(path, "".join(_lines_up_to(path, step)).encode())
+        write_atomically(path, "".join(_lines_up_to(path, step)).encode())
         self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(workdir), purge_step=step + 1)
 

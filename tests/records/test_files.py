@@ -1,7 +1,6 @@
 import copy
 import dataclasses
 import json
-import os
 
 import pytest
 
@@ -88,17 +87,3 @@ def test_a_file_that_is_no_record_is_one_clear_line(tmp_path, content):
         records.read(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
-
-
-def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "record.json"
-    path.write_bytes(b"old")
-
-    def crash(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", crash)
-    with pytest.raises(OSError, match="disk full"):
-        records.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["record.json"]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -38,12 +39,12 @@ def _start(workdir, *settings, devices=1):
 def _record(process):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
+    return records.from_json(json.loads(out.splitlines()[-1]))
 
 
 def _numbers(record):
     """What a run measured, without its clock."""
-    return [{k: v for k, v in point.items() if k != "seconds"} for point in record["curve"]]
+    return [dataclasses.replace(point, seconds=0.0) for point in record.curve]
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +69,18 @@ def test_every_validation_image_counts_once(whole):
     record, _ = whole
     images = len(data.load("synthetic").validation)
     assert images % 32
-    for point in record["curve"]:
+    for point in record.curve:
         for metric in ("top1", "top5"):
-            np.testing.assert_allclose(point[metric] * images, round(point[metric] * images))
+            hits = point.metrics[metric] * images
+            np.testing.assert_allclose(hits, round(hits))
 
 
 def test_an_epoch_is_every_training_image_and_the_charge_is_what_was_seen(whole):
     record, _ = whole
-    images = record["dataset"]["train_examples"]
-    for point in record["curve"]:
-        assert 0 <= point["images"] - point["epoch"] * images < 32
-    assert record["compute"]["train_flops"] == record["curve"][-1]["train_flops"]
+    images = record.dataset.train_examples
+    for point in record.curve:
+        assert 0 <= point.examples - point.epoch * images < 32
+    assert record.compute.train_flops == record.curve[-1].train_flops
 
 
 def test_the_same_seed_gives_the_same_curve_to_the_last_bit(whole, tmp_path):
@@ -92,30 +94,31 @@ def test_another_seed_gives_another_curve(whole, tmp_path):
 
 
 def test_the_run_stops_at_the_first_evaluation_that_meets_the_target(whole, tmp_path):
-    curve = whole[0]["curve"]
-    level = max(point["top1"] for point in curve)
-    first = next(i for i, point in enumerate(curve) if point["top1"] >= level)
+    curve = whole[0].curve
+    level = max(point.metrics["top1"] for point in curve)
+    first = next(i for i, point in enumerate(curve) if point.metrics["top1"] >= level)
     assert first > 0, "a later epoch must cross a level of its own"
     record = train.train_to_target(tiny_run(tmp_path, target=f"top1:{level}"))
-    assert record["status"] == "reached"
-    assert record["target"] == {
-        "metric": "top1",
-        "value": level,
-        "reached": True,
-        "step": curve[first]["step"],
-        "epoch": first + 1,
-    }
+    assert record.status == "reached"
+    assert record.target == records.Target(
+        metric="top1",
+        value=level,
+        reached=True,
+        step=curve[first].step,
+        epoch=first + 1,
+        stays_from_epoch=first + 1,
+    )
     assert _numbers(record) == _numbers(whole[0])[: first + 1]
-    assert record["compute"]["train_flops"] == curve[first]["train_flops"]
+    assert record.compute.train_flops == curve[first].train_flops
 
 
 def test_going_on_after_the_target_keeps_the_crossing(whole, tmp_path):
-    curve = whole[0]["curve"]
-    run = tiny_run(tmp_path, target=f"top1:{curve[0]['top1']}", stop_at_target=False)
+    curve = whole[0].curve
+    run = tiny_run(tmp_path, target=f"top1:{curve[0].metrics['top1']}", stop_at_target=False)
     record = train.train_to_target(run)
-    assert (record["status"], record["target"]["epoch"]) == ("completed", 1)
-    assert len(record["curve"]) == 3
-    assert record["compute"]["train_flops"] == curve[0]["train_flops"]
+    assert (record.status, record.target.epoch) == ("completed", 1)
+    assert len(record.curve) == 3
+    assert record.compute.train_flops == curve[0].train_flops
 
 
 def test_a_complete_run_is_not_trained_again(whole):
@@ -124,32 +127,49 @@ def test_a_complete_run_is_not_trained_again(whole):
     assert again == record
 
 
-def test_one_device_and_four_give_the_same_losses_and_the_same_counts(whole, tmp_path):
+def _run_processes(workdir, processes, devices):
+    """The same run in several processes on this machine, `devices` devices in each."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    common = (f"coordinator={address}", f"processes={processes}")
+    started = [
+        _start(workdir, *common, f"id={i}", devices=devices) for i in range(processes)
+    ]
+    return [_record(process) for process in started]
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(1, 4), (2, 2), (4, 1)])
+def test_devices_and_processes_change_neither_the_counts_nor_the_curve_beyond_rounding(
+    whole, tmp_path, processes, devices
+):
     one, _ = whole
-    four = _record(_start(tmp_path, devices=4))
-    assert four["hardware"]["device_count"] == 4
-    assert four["compute"] == one["compute"]
-    for a, b in zip(one["curve"], four["curve"], strict=True):
-        assert (a["step"], a["images"], a["train_flops"]) == (
-            b["step"],
-            b["images"],
-            b["train_flops"],
-        )
-        np.testing.assert_allclose(a["train_loss"], b["train_loss"], rtol=1e-3)
-        np.testing.assert_allclose(a["validation_loss"], b["validation_loss"], rtol=1e-2)
+    if processes == 1:
+        shared = [_record(_start(tmp_path, devices=devices))]
+    else:
+        shared = _run_processes(tmp_path, processes, devices)
+    hardware = shared[0].hardware
+    assert (hardware.process_count, hardware.device_count) == (processes, processes * devices)
+    assert shared[0].compute == one.compute
+    for record in shared[1:]:
+        assert _numbers(record) == _numbers(shared[0])
+    for a, b in zip(one.curve, shared[0].curve, strict=True):
+        assert (a.step, a.examples, a.train_flops) == (b.step, b.examples, b.train_flops)
+        np.testing.assert_allclose(a.train_loss, b.train_loss, rtol=1e-3)
+        np.testing.assert_allclose(a.metrics["loss"], b.metrics["loss"], rtol=1e-2)
 
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_images_kept_on_the_devices_give_the_run_of_the_host(whole, tmp_path, devices):
     record, _ = whole
     cached = _record(_start(tmp_path, "cache_on_devices=True", devices=devices))
-    assert cached["compute"]["flops_per_step"] == record["compute"]["flops_per_step"]
-    for ours, theirs in zip(cached["curve"], record["curve"], strict=False):
-        assert ours["images"] == theirs["images"]
+    assert cached.compute.segments == record.compute.segments
+    for ours, theirs in zip(cached.curve, record.curve, strict=False):
+        assert ours.examples == theirs.examples
     # The same crops but for rounding to a grey level.
-    first, host = cached["curve"][0], record["curve"][0]
-    assert first["train_loss"] == pytest.approx(host["train_loss"], rel=0.02)
-    assert first["validation_loss"] == pytest.approx(host["validation_loss"], rel=0.1)
+    first, host = cached.curve[0], record.curve[0]
+    assert first.train_loss == pytest.approx(host.train_loss, rel=0.02)
+    assert first.metrics["loss"] == pytest.approx(host.metrics["loss"], rel=0.1)
 
 
 def test_a_signal_ends_the_run_after_a_checkpoint_and_the_rest_is_as_if_it_had_not(whole, tmp_path):
@@ -161,10 +181,10 @@ def test_a_signal_ends_the_run_after_a_checkpoint_and_the_rest_is_as_if_it_had_n
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     interrupted = _record(process)
-    assert interrupted["status"] == "interrupted"
-    assert len(interrupted["curve"]) < 3
+    assert interrupted.status == "interrupted"
+    assert len(interrupted.curve) < 3
     resumed = train.train_to_target(tiny_run(tmp_path))
-    assert resumed["run_id"] == interrupted["run_id"]
+    assert resumed.run_id == interrupted.run_id
     assert _numbers(resumed) == _numbers(whole[0])
 
 
@@ -181,28 +201,13 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(whole, tmp_path):
     assert _numbers(resumed) == _numbers(whole[0])
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if line["kind"] == "train"]
-    assert steps == list(range(1, resumed["curve"][-1]["step"] + 1))
-
-
-def test_two_processes_give_the_run_of_one(whole, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    common = (f"coordinator={address}", "processes=2")
-    processes = [_start(tmp_path, *common, f"id={i}", devices=2) for i in range(2)]
-    first, second = (_record(process) for process in processes)
-    assert first["hardware"]["process_count"] == 2
-    assert first["hardware"]["device_count"] == 4
-    assert first["compute"] == whole[0]["compute"]
-    assert _numbers(first) == _numbers(second)
-    for a, b in zip(whole[0]["curve"], first["curve"], strict=True):
-        assert (a["step"], a["images"]) == (b["step"], b["images"])
+    assert steps == list(range(1, resumed.curve[-1].step + 1))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tmp_path):
     record = train.train_to_target(tiny_run(tmp_path, lr=1e30))
-    assert record["status"] == "diverged"
-    assert records.read(tmp_path / "record.json")["status"] == "diverged"
+    assert record.status == "diverged"
+    assert records.read(tmp_path / "record.json").status == "diverged"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,7 @@ def test_an_unwritable_workdir_is_named(tmp_path):
 
 def test_evaluations_fall_on_complete_epochs_and_on_the_end(tmp_path):
     run = tiny_run(tmp_path, epochs=2.5, eval_every=1.0)
-    images, batch = len(run.dataset.train), 32
+    images, batch = run.task.train_examples, 32
     assert list(run.evaluations().values()) == [1, 2, 2.5]
     for step, epoch in run.evaluations().items():
         assert step * batch >= epoch * images > (step - 1) * batch

@@ -1,13 +1,13 @@
-import re
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxeff import nn
-from jaxeff.train import devices, optimizer
-from jaxeff.train.optimizer import sgd
+from jaxeff import train
+from jaxeff.train.optimizer import describe, make_optimizer, sgd
 
 
 def test_sgd_takes_pytorchs_steps():
@@ -17,11 +17,12 @@ def test_sgd_takes_pytorchs_steps():
     start = {"kernel": rng.standard_normal((3, 2)), "bias": rng.standard_normal(2)}
     gradients = [{k: rng.standard_normal(v.shape) for k, v in start.items()} for _ in rates]
 
-    ours = sgd(lambda step: np.float32(rates)[step], momentum, decay)
+    tx = sgd(lambda step: np.float32(rates)[step], momentum, decay)
     params = {k: v.astype(np.float32) for k, v in start.items()}
-    state = ours.init(params)
+    state = tx.init(params)
     for gradient in gradients:
-        params, state = optimizer.update(ours, gradient, state, params)
+        updates, state = tx.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
 
     for key, p in start.items():
         buffer = None
@@ -32,52 +33,68 @@ def test_sgd_takes_pytorchs_steps():
         np.testing.assert_allclose(params[key], p, rtol=1e-5)
 
 
-def _two_layers(forms):
-    """Three steps of a network of two layers by `pmap`: its program and the parameters."""
-    rng = np.random.default_rng(0)
-    ours = sgd(lambda step: 0.1 * 0.5**step, 0.9, 1e-2)
-    params = {
-        "first": rng.standard_normal((64, 96), np.float32),
-        "last": rng.standard_normal((96, 32), np.float32),
-    }
-    inputs = devices.replicate(rng.standard_normal((8, 64), np.float32))
-    state = devices.replicate((params, ours.init(params)))
-
-    def step(state, inputs):
-        params, opt_state = state
-
-        def loss(params):
-            return jnp.square(jnp.tanh(inputs @ params["first"]) @ params["last"]).mean()
-
-        return optimizer.update(ours, jax.grad(loss)(params), opt_state, params)
-
-    with forms():
-        mapped = jax.pmap(step, donate_argnums=0)
-        program = mapped.lower(state, inputs).compile().as_text()
-        for _ in range(3):
-            state = mapped(state, inputs)
-    return program, devices.first_copy(state[0])
+def _mask(params):
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA's CPU backend makes of it")
-def test_parameters_and_momentum_are_overwritten_in_place():
-    """No copy of either, although the backward pass reads `last` beside its update."""
-    program, params = _two_layers(nn.forms_of_backend)
-    entry = program[program.index("ENTRY") :]
-    assert "input_output_alias" in program
-    arrays = r"f32\[1,(?:64,96|96,32)\]\S* "
-    assert len(re.findall(arrays + r"parameter\(", entry)) == 4
-    assert not re.findall(arrays + r"copy\(", entry)
-    _, expected = _two_layers(nn.native_forms)
-    for key, values in params.items():
-        np.testing.assert_allclose(values, expected[key], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("tx", "expected"),
+    [
+        (
+            optax.chain(optax.clip_by_global_norm(1.0), optax.scale(-0.1)),
+            {"chain": [{"clip_by_global_norm": {"max_norm": 1.0}}, {"scale": {"step_size": -0.1}}]},
+        ),
+        (
+            optax.masked(optax.add_decayed_weights(0.05), _mask),
+            {"masked": {"inner": {"add_decayed_weights": {"weight_decay": 0.05}}, "mask": "_mask"}},
+        ),
+        (optax.identity(), "identity"),
+    ],
+)
+def test_a_description_is_the_call_that_made_the_transformation(tx, expected):
+    assert describe(tx) == expected
 
 
-def test_an_update_that_is_not_a_number_shows_in_every_parameter():
-    """On CPU, if it is the first number of its array; elsewhere only what is broken breaks."""
-    ours = sgd(lambda step: 0.1, 0.9, 0.0)
-    params = {"a": jnp.ones(3), "b": jnp.ones(2)}
-    gradient = {"a": jnp.array([jnp.nan, 0, 0]), "b": jnp.ones(2)}
-    params, _ = optimizer.update(ours, gradient, ours.init(params), params)
-    assert np.isnan(params["a"][0])
-    assert np.isnan(params["b"]).all() == (jax.default_backend() == "cpu")
+NUMBERS = {
+    "adamw": (optax.adamw(0.0123, b1=0.87, b2=0.98, weight_decay=0.056, mask=_mask), 4),
+    "lamb": (optax.lamb(0.0123, b1=0.87, b2=0.98, weight_decay=0.056), 4),
+    "lion": (optax.lion(0.0123, b1=0.87, b2=0.98, weight_decay=0.056), 4),
+    "adafactor": (optax.adafactor(0.0123, decay_rate=0.87, clipping_threshold=0.98), 3),
+    "muon": (optax.contrib.muon(0.0123, beta=0.87, adam_b1=0.98), 3),
+    "schedule_free": (optax.contrib.schedule_free_sgd(0.0123, b1=0.87), 2),
+    "lookahead": (optax.lookahead(optax.sgd(0.0123), 7, 0.87), 2),
+    "MultiSteps": (optax.MultiSteps(optax.sgd(0.0123, 0.87), 3), 2),
+    "inject": (optax.inject_hyperparams(optax.adam)(0.0123, b1=0.87), 2),
+    "schedule": (optax.sgd(optax.warmup_cosine_decay_schedule(0.0123, 0.87, 5, 50)), 2),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_of_an_optimizer_is_in_its_description(name):
+    tx, count = NUMBERS[name]
+    text = json.dumps(describe(tx), allow_nan=False)
+    for number in ("0.0123", "0.87", "0.98", "0.056")[:count]:
+        assert number in text, text
+
+
+def test_two_optimizers_that_differ_in_one_number_differ_in_their_description():
+    assert describe(optax.adamw(0.1)) != describe(optax.adamw(0.1, eps=1e-7))
+    assert describe(optax.scale_by_schedule(optax.cosine_decay_schedule(0.1, 10))) != describe(
+        optax.scale_by_schedule(optax.cosine_decay_schedule(0.1, 11))
+    )
+
+
+def test_arrays_are_described_by_their_digest():
+    def table(values):
+        return optax.scale_by_schedule(lambda step: values[step])
+
+    first, second = describe(table(jnp.arange(3.0))), describe(table(jnp.arange(3.0) + 1))
+    assert first != second
+    assert "sha256" in json.dumps(first)
+
+
+def test_the_recipes_optimizer_is_described_with_its_schedule():
+    recipe = train.resolve("small", "tiny", epochs=2, lr=0.3)
+    text = json.dumps(describe(make_optimizer(recipe, 20, 10.0)))
+    for part in ('"weight_decay": 0.0005', '"decay": 0.9', '"init_value": 0.3', "cosine_decay"):
+        assert part in text

@@ -1,0 +1,33 @@
+import pytest
+
+from jaxeff.errors import UsageError
+from jaxeff.tasks import LOSS, ImageClassification, Metric, Target, parse_target
+
+METRICS = ImageClassification.metrics
+
+
+def test_a_target_is_met_at_and_above_its_value():
+    target = parse_target("top5:0.55", METRICS)
+    assert target.is_met({"top5": 5500 / 10000, "top1": 0.1})
+    assert not target.is_met({"top5": 5499 / 10000, "top1": 0.9})
+    assert str(target) == "top5:0.55"
+
+
+def test_a_loss_is_met_at_and_below_its_value():
+    target = parse_target("loss:1.5", METRICS)
+    assert target == Target(LOSS, 1.5)
+    assert target.is_met({"loss": 1.5})
+    assert not target.is_met({"loss": 1.6})
+
+
+@pytest.mark.parametrize("text", ["0.791", "top3:0.5", "top5:79.1", "top1:0", "top1:nan", "top1:"])
+def test_a_wrong_target_shows_a_right_one(text):
+    with pytest.raises(UsageError, match=r"give loss or top1 or top5.*such as top5:0\.791"):
+        parse_target(text, METRICS)
+
+
+def test_values_are_shown_in_the_metrics_unit():
+    assert METRICS[1].text(0.983098, digits=2) == "98.31 %"
+    assert METRICS[1].text(0.791) == "79.1 %"
+    assert LOSS.text(0.05943, digits=4) == "0.0594"
+    assert Metric("error", "error", higher_is_better=False).text(0.5) == "50 %"

@@ -80,11 +80,10 @@ def evaluate_variables(
     with contextlib.closing(
         data.validation_batches(
             dataset,
-            image_size=image_size,
+            image_size,
             batch_size=-(-batch_size // device_count) * device_count,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
             num_workers=num_workers,
+            shard=data.Shard(jax.process_index(), jax.process_count()),
         )
     ) as batches:
         return evaluate(

@@ -322,11 +322,10 @@ class Session:
         started = time.perf_counter()
         batches = data.validation_batches(
             run.dataset,
-            image_size=run.image_size,
+            run.image_size,
             batch_size=run.recipe.batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
             num_workers=run.num_workers,
+            shard=data.Shard(jax.process_index(), jax.process_count()),
         )
         metrics = evaluate(self.evaluation_step, self.state.params, self.state.batch_stats, batches)
         compiling = self.evaluation_step.pop_compile_seconds()
@@ -365,23 +364,18 @@ class Session:
     def training_images(self) -> data.Batches:
         """This process's training batches on the host, from the present step on, without end."""
         run = self.run
-        stream = {
-            "batch_size": run.recipe.batch_size,
-            "augmentation": run.recipe.augmentation,
-            "seed": run.seed,
-            "start_step": self.step,
-            "process_index": jax.process_index(),
-            "process_count": jax.process_count(),
-        }
-        if run.cache_on_devices:
-            return data.crop_batches(run.dataset, **stream)
-        return data.train_batches(
-            run.dataset,
-            image_size=run.image_size,
+        augmentation = run.recipe.augmentation
+        options = data.StreamOptions(
+            run.recipe.batch_size,
+            seed=run.seed,
+            start_step=self.step,
             num_workers=run.num_workers,
             on_bad_image=run.on_bad_image,
-            **stream,
         )
+        shard = data.Shard(jax.process_index(), jax.process_count())
+        if run.cache_on_devices:
+            return data.crop_batches(run.dataset, augmentation, options, shard)
+        return data.train_batches(run.dataset, run.image_size, augmentation, options, shard)
 
     def training_batches(self, images: data.Batches) -> Iterator[dict]:
         """The batches of `training_images` on the devices, as the training step takes them."""

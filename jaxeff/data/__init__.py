@@ -4,21 +4,20 @@ from etils import epy
 
 with epy.lazy_api_imports(globals()):
     from jaxeff.data.augment import Augmentation
+    from jaxeff.data.batches import Batches
     from jaxeff.data.cache import crop_and_flip, in_memory
+    from jaxeff.data.concurrency import loader_processes
     from jaxeff.data.dataset import Dataset
     from jaxeff.data.datasets import load, names
-    from jaxeff.data.loader import (
-        Batches,
-        crop_batches,
-        loader_processes,
-        train_batches,
-        validation_batches,
-    )
+    from jaxeff.data.options import Shard, StreamOptions
+    from jaxeff.data.pipeline import crop_batches, train_batches, validation_batches
 
 __all__ = [
     "Augmentation",
     "Batches",
     "Dataset",
+    "Shard",
+    "StreamOptions",
     "crop_and_flip",
     "crop_batches",
     "in_memory",

@@ -1,4 +1,4 @@
-"""From a picture file to the square of pixels that the network sees.
+"""From an image file to the square of pixels that the network sees.
 
 Training takes a random crop, evaluation the centre one, both as torchvision's `RandomResizedCrop`,
 `Resize` and `CenterCrop` do on PIL images with the default, antialiased bilinear filter: the
@@ -27,15 +27,19 @@ Image.MAX_IMAGE_PIXELS = 400_000_000
 
 _CROP_TRIES = 10
 
+# What `decode` takes: the path or the bytes of an image file, an array uint8 `[height, width, 3]`,
+# or a PIL image.
+ImageLike = str | Path | bytes | np.ndarray | Image.Image
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pictures vary; the paper's, which are torchvision's, by default.
+    """How training images vary; by default as in the paper, which used torchvision's settings.
 
     Attributes:
-        crop_area: smallest and largest area of the crop, as fractions of the picture's.
-        crop_aspect: smallest and largest width over height of the crop, before it is squared.
-        horizontal_flip: mirror every other picture, at random.
+      crop_area: smallest and largest area of the crop, as fractions of the image's.
+      crop_aspect: smallest and largest width over height of the crop, before it is squared.
+      horizontal_flip: flip every other image left to right, at random.
     """
 
     crop_area: tuple[float, float] = (0.08, 1.0)
@@ -50,20 +54,20 @@ def random_resized_crop_box(
     area: tuple[float, float],
     aspect: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """A random box inside a picture, as torchvision's `RandomResizedCrop.get_params` draws it.
+    """A random box inside an image, as torchvision's `RandomResizedCrop.get_params` draws it.
 
-    Area is uniform, aspect log-uniform; a box that does not fit is drawn again, ten times at most.
-    Then the largest centred box within the bounds of aspect is taken.
+    Area is uniform, aspect log-uniform. A box that does not fit is drawn again; after ten of them
+    the largest centred box within the bounds of aspect is taken.
 
     Args:
-        rng: where the numbers come from.
-        height: the picture's, pixels.
-        width: the picture's, pixels.
-        area: smallest and largest area, as fractions of the picture's.
-        aspect: smallest and largest width over height.
+      rng: where the numbers come from.
+      height: the image's, pixels.
+      width: the image's, pixels.
+      area: smallest and largest area, as fractions of the image's.
+      aspect: smallest and largest width over height.
 
     Returns:
-        `(top, left, height, width)` in pixels.
+      `(top, left, height, width)` in pixels.
     """
     log_aspect = (math.log(aspect[0]), math.log(aspect[1]))
     for _ in range(_CROP_TRIES):
@@ -86,40 +90,39 @@ def random_resized_crop_box(
 
 
 def train_image(
-    picture: str | Path | bytes | np.ndarray | Image.Image,
+    image: ImageLike,
     size: int,
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A random crop of a picture, resized to a square and mirrored half of the time.
+    """A random crop of an image, resized to a square and flipped half of the time.
 
-    Ordinary JPEG files are decoded by `jaxeff.data.jpeg`, as far as the crop needs; its pixels are
-    close to PIL's, not equal. All else is PIL's.
+    `jaxeff.data.jpeg` decodes ordinary JPEG files, as far as the crop needs; its pixels are close
+    to PIL's, not equal. PIL decodes all others.
 
     Args:
-        picture: as `decode` takes it.
-        size: side of the result, pixels.
-        augmentation: how pictures vary.
-        rng: where the numbers come from.
+      image: as `decode` takes it.
+      size: side of the result, pixels.
+      augmentation: how images vary.
+      rng: where the numbers come from.
 
     Returns:
-        uint8 `[size, size, 3]`.
+      uint8 `[size, size, 3]`.
 
     Raises:
-        UsageError: as `decode`.
+      UsageError: as `decode`.
     """
-    content = _content(picture)
+    content = _content(image)
     header = jpeg.frame(content) if isinstance(content, bytes) else None
-    image = None if header else decode(content, name=picture)
-    height, width = (header.height, header.width) if header else (image.height, image.width)
+    decoded = None if header else decode(content, name=image)
+    height, width = (header.height, header.width) if header else (decoded.height, decoded.width)
     box, flip = train_crop(height, width, augmentation, rng)
     pixels = jpeg.crop(content, header, box, size) if header else None
     if pixels is None:
-        image = image or decode(content, name=picture)
+        decoded = decoded or decode(content, name=image)
         top, left, height, width = box
-        # Cropped first: resizing with `box=` would let pixels from outside the crop into its
-        # border.
-        crop = image.crop((left, top, left + width, top + height))
+        # Resizing with `box=` instead would let pixels from outside the crop into its border.
+        crop = decoded.crop((left, top, left + width, top + height))
         pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
     if flip:
         pixels = cv2.flip(pixels, 1)
@@ -144,12 +147,12 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
     even, as torchvision does.
 
     Args:
-        image: RGB picture.
-        size: side of the result, pixels.
-        crop_fraction: above 0, at most 1.
+      image: in RGB.
+      size: side of the result, pixels.
+      crop_fraction: above 0, at most 1.
 
     Returns:
-        uint8 `[size, size, 3]`.
+      uint8 `[size, size, 3]`.
     """
     short = int(size / crop_fraction)
     if image.width <= image.height:
@@ -162,41 +165,39 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
     return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
 
-def decode(
-    picture: str | Path | bytes | np.ndarray | Image.Image, name: object = None
-) -> Image.Image:
-    """The picture in RGB; grey, palette, CMYK, 16-bit and transparent ones are converted.
+def decode(image: ImageLike, name: object = None) -> Image.Image:
+    """The image in RGB; grey, palette, CMYK, 16-bit and transparent ones are converted.
 
     Transparency is dropped and the camera's orientation tag is not applied, as torchvision does.
 
     Args:
-        picture: path or bytes of a picture file, array uint8 `[height, width, 3]`, or a PIL image.
-        name: what to call it in a message, if not itself.
+      image: path or bytes of an image file, array uint8 `[height, width, 3]`, or a PIL image.
+      name: what a message calls it; by default, itself.
 
     Raises:
-        UsageError: the file cannot be read or is no complete picture; names the file.
+      UsageError: the file cannot be read or is no complete image; names the file.
     """
-    if isinstance(picture, np.ndarray):
-        return Image.fromarray(picture)
-    if isinstance(picture, Image.Image):
-        return _to_rgb(picture)
-    content = _content(picture)
+    if isinstance(image, np.ndarray):
+        return Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        return _to_rgb(image)
+    content = _content(image)
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return _to_rgb(image)
+        with Image.open(io.BytesIO(content)) as file:
+            return _to_rgb(file)
     except Exception as error:  # PIL's parsers let through whatever broken bytes make them raise
-        raise UsageError(_cannot_decode(picture if name is None else name, error)) from error
+        raise UsageError(_cannot_decode(image if name is None else name, error)) from error
 
 
-def _content(picture):
-    """The bytes of a picture file; what is no path, as it is."""
-    if not isinstance(picture, str | Path):
-        return picture
+def _content(image):
+    """The bytes of an image file; anything but a path is returned unchanged."""
+    if not isinstance(image, str | Path):
+        return image
     try:
-        # Read whole: PIL reads in some forty pieces, and threads would pass the GIL around at each.
-        return Path(picture).read_bytes()
+        # PIL would read the file in some forty pieces, and threads would pass the GIL at each.
+        return Path(image).read_bytes()
     except OSError as error:
-        raise UsageError(_cannot_decode(picture, error)) from error
+        raise UsageError(_cannot_decode(image, error)) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -211,16 +212,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _cannot_decode(picture: str | Path | bytes, error: Exception) -> str:
-    if isinstance(picture, bytes):
-        where, reason = f"{len(picture)} bytes", str(error)
+def _cannot_decode(image: str | Path | bytes, error: Exception) -> str:
+    if isinstance(image, bytes):
+        where, reason = f"{len(image)} bytes", str(error)
     elif isinstance(error, OSError) and error.errno is not None:
-        where, reason = repr(os.fspath(picture)), os.strerror(error.errno)
+        where, reason = repr(os.fspath(image)), os.strerror(error.errno)
     else:
-        where, reason = repr(os.fspath(picture)), str(error) or type(error).__name__
+        where, reason = repr(os.fspath(image)), str(error) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):  # its text shows where the bytes lie in memory
-        reason = "no known picture format"
+        reason = "no known image format"
     return (
-        f"cannot read {where} as a picture ({' '.join(reason.split())}): "
+        f"cannot read {where} as an image ({' '.join(reason.split())}): "
         "replace or remove that file, then run the same command again"
     )

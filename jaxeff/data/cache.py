@@ -1,7 +1,7 @@
-"""Small sets kept decoded: in memory, or on the devices with crop and flip done there.
+"""Small data sets kept decoded: in memory, or on the devices, which then crop and flip.
 
-On the devices the crops are those that the host would make: it still draws boxes and flips, with
-the same numbers, and sends these instead of pixels. The pixels agree within one grey level.
+The devices make the crops that the host would make: it still draws boxes and flips with the same
+random numbers, and sends these instead of pixels. The pixels agree within one grey level.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ MOST_BYTES = 8 * 2**30
 
 
 def in_memory(dataset: Dataset, progress=iter) -> Dataset:
-    """The data set with its training pictures decoded, for sets whose pictures are all of one size.
+    """The data set with its training images decoded, for sets whose images are all of one size.
 
-    The fingerprint stays that of the files. Validation pictures are read as before.
+    The fingerprint stays that of the files. Validation images are read as before.
 
     Args:
-        dataset: any.
-        progress: wraps the iteration over the pictures, to show it.
+      dataset: any.
+      progress: wraps the iteration over the images, to show how far it is.
 
     Raises:
-        UsageError: the pictures differ in size, are too many, or one cannot be read.
+      UsageError: the images differ in size, are too many, or one cannot be read.
     """
     if isinstance(dataset.train, ArraySource):
         return dataset
@@ -39,7 +39,7 @@ def _decoded(source: Source, progress) -> ArraySource:
     size = len(source) * first.nbytes
     if size > MOST_BYTES:
         raise UsageError(
-            f"--cache: {len(source):,} pictures of {first.shape[1]} x {first.shape[0]} pixels are "
+            f"--cache: {len(source):,} images of {first.shape[1]} x {first.shape[0]} pixels are "
             f"{size / 2**30:.0f} GiB decoded, and {MOST_BYTES / 2**30:.0f} are kept at most"
         )
     images = np.empty((len(source), *first.shape), np.uint8)
@@ -49,7 +49,7 @@ def _decoded(source: Source, progress) -> ArraySource:
         pixels = np.asarray(decode(example["image"]))
         if pixels.shape != first.shape:
             raise UsageError(
-                f"--cache wants pictures of one size: {example['image']!r:.200} has "
+                f"--cache wants images of one size: {example['image']!r:.200} has "
                 f"{pixels.shape[1]} x {pixels.shape[0]} pixels, the first {first.shape[1]} x "
                 f"{first.shape[0]}"
             )
@@ -60,24 +60,24 @@ def _decoded(source: Source, progress) -> ArraySource:
 def crop_and_flip(
     images: jax.Array, index: jax.Array, box: jax.Array, flip: jax.Array, size: int
 ) -> jax.Array:
-    """Crops of cached images, resized as PIL does and mirrored where asked for.
+    """Crops of cached images, resized as PIL does and flipped where asked for.
 
     Args:
-        images: uint8 `[N, H, W, 3]`.
-        index: int32 `[B]`, which image.
-        box: int32 `[B, 4]`, top, left, height and width in pixels.
-        flip: bool `[B]`.
-        size: side of the result.
+      images: uint8 `[N, H, W, 3]`.
+      index: int32 `[B]`, which image.
+      box: int32 `[B, 4]`, top, left, height and width in pixels.
+      flip: bool `[B]`.
+      size: side of the result.
 
     Returns:
-        uint8 `[B, size, size, 3]`.
+      uint8 `[B, size, size, 3]`.
     """
     rows = _weights(box[:, 0], box[:, 2], images.shape[1], size)
     columns = _weights(box[:, 1], box[:, 3], images.shape[2], size)
     columns = jnp.where(flip[:, None, None], columns[:, ::-1], columns)
     chosen = images[index].astype(jnp.float32)
     exact = jax.lax.Precision.HIGHEST
-    # Across first, then down, rounding in between, as PIL does.
+    # PIL resizes across first, then down, and rounds in between.
     wide = jnp.einsum("bxw,bhwc->bhxc", columns, chosen, precision=exact)
     wide = jnp.floor(wide + 0.5)
     return jnp.floor(jnp.einsum("byh,bhxc->byxc", rows, wide, precision=exact) + 0.5).astype(
@@ -88,7 +88,7 @@ def crop_and_flip(
 def _weights(start, length, pixels, size):
     """`[B, size, pixels]`: what each pixel of the box adds to each of the result.
 
-    A triangle as wide as a result's pixel, and at least as one of the picture.
+    The weights form a triangle as wide as a pixel of the result, and at least as one of the image.
     """
     step = length.astype(jnp.float32)[:, None] / size
     centre = start[:, None] + (jnp.arange(size) + 0.5) * step

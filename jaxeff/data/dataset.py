@@ -12,26 +12,26 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Source(Protocol):
-    """Random access to labelled pictures. Must survive pickling: worker processes get a copy."""
+    """Random access to labelled images. Must survive pickling: worker processes get a copy."""
 
     def __len__(self) -> int:
-        """The number of pictures."""
+        """The number of images."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Picture `index` as `{"image": …, "label": int}`.
+        """Image `index` as `{"image": …, "label": int}`.
 
-        The image is anything `jaxeff.data.augment.decode` takes: the path or the bytes of a picture
+        The image is anything `jaxeff.data.augment.decode` takes: the path or the bytes of an image
         file, or an array uint8 `[height, width, 3]`.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class ArraySource:
-    """A source whose pictures are in memory.
+    """A source whose images are in memory.
 
     Attributes:
-        images: uint8 `[pictures, height, width, 3]`.
-        labels: int32 `[pictures]`.
+      images: uint8 `[N, height, width, 3]`.
+      labels: int32 `[N]`.
     """
 
     images: np.ndarray
@@ -49,21 +49,21 @@ class Dataset:
     """A classification data set with a fixed split.
 
     Attributes:
-        name: the name that `jaxeff.data.load` knows it by.
-        train: the pictures to train on.
-        validation: the pictures to measure accuracy on.
-        class_names: the name of each label, in label order.
-        image_size: side in pixels of the square image that the network sees, unless told otherwise.
-        target: the accuracy that counts as reached, such as `"top1:0.95"`; None where the user has
-            to say.
-        fingerprint: SHA-256 in hex of the content and of the split; two runs with the same
-            fingerprint saw the same pictures with the same labels.
-        horizontal_flip: whether a mirrored picture keeps its label.
-        evaluation_crop_fraction: side of the evaluation crop over the short side of the resized
-            picture; 1.0 shows a square picture whole.
-        in_memory: the pictures are decoded arrays, so one process reads them fast enough.
-        mean: per-channel mean on the 0..1 scale, to normalise with.
-        std: per-channel standard deviation on the 0..1 scale, to normalise with.
+      name: the name that `jaxeff.data.load` knows it by.
+      train: the images to train on.
+      validation: the images to measure accuracy on.
+      class_names: the name of each label, in label order.
+      image_size: side in pixels of the square image that the network sees, unless told otherwise.
+      target: the accuracy that counts as reached, such as `"top1:0.95"`; None where the user has
+        to say.
+      fingerprint: SHA-256 in hex of the content and of the split; two runs with the same
+        fingerprint saw the same images with the same labels.
+      horizontal_flip: whether an image flipped left to right keeps its label.
+      evaluation_crop_fraction: side of the evaluation crop over the short side of the resized
+        image; 1.0 shows a square image whole.
+      in_memory: the images are decoded arrays, so one process reads them fast enough.
+      mean: per-channel mean on the 0..1 scale, to normalise with.
+      std: per-channel standard deviation on the 0..1 scale, to normalise with.
     """
 
     name: str
@@ -89,7 +89,7 @@ def fingerprint_arrays(train: ArraySource, validation: ArraySource) -> str:
     """SHA-256 in hex over both splits' shapes, pixels and labels.
 
     The same on every machine: shapes and labels are hashed as little-endian int64, and the two
-    splits one after the other, so that moving a picture across the split changes the result.
+    splits one after the other, so that moving an image across the split changes the result.
     """
     digest = hashlib.sha256()
     for split in (train, validation):

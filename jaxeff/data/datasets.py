@@ -9,12 +9,12 @@ from jaxeff.data import digits, image_folder, synthetic, tfds
 from jaxeff.data.dataset import Dataset
 from jaxeff.errors import UsageError
 
-# These bring their own pictures.
+# These bring their own images.
 _BUNDLED: dict[str, Callable[[], Dataset]] = {
     "digits": digits.load,
     "synthetic": synthetic.load,
 }
-# These read the user's, from the folder that they are called with.
+# These read the user's images, from the folder that they are called with.
 _FROM_FOLDER: dict[str, Callable[[Path], Dataset]] = {
     "image_folder": image_folder.load,
 }
@@ -31,20 +31,20 @@ def load(
     """The data set called `name`.
 
     Args:
-        name: one of `names()`, or any classification set of TensorFlow Datasets.
-        data_dir: folder with the pictures, for the data sets that read one.
-        image_size: side in pixels that replaces the data set's own `image_size`.
+      name: one of `names()`, or any classification set of TensorFlow Datasets.
+      data_dir: folder with the images, for the data sets that read one.
+      image_size: side in pixels that replaces the data set's own `image_size`.
 
     Raises:
-        UsageError: the name is unknown, `data_dir` is missing, not a folder, not wanted or does not
-            hold what the data set expects, or `image_size` is not positive.
+      UsageError: the name is unknown, `data_dir` is missing, not a folder, not wanted or does not
+        hold what the data set expects, or `image_size` is not positive.
     """
     if image_size is not None and image_size < 1:
         raise UsageError(f"--image_size={image_size}: expected a positive number of pixels")
     if name in _BUNDLED:
         if data_dir is not None:
             raise UsageError(
-                f"--data_dir={data_dir}: data set {name!r} brings its own pictures; leave "
+                f"--data_dir={data_dir}: data set {name!r} brings its own images; leave "
                 "--data_dir out, or give --dataset=image_folder to read yours"
             )
         dataset = _BUNDLED[name]()
@@ -71,7 +71,7 @@ def _other(name: str, data_dir: str | Path | None) -> Dataset:
 def _existing_folder(name: str, data_dir: str | Path | None) -> Path:
     if data_dir is None:
         raise UsageError(
-            f"data set {name!r} needs to know where the pictures are: give --data_dir=FOLDER, "
+            f"data set {name!r} needs to know where the images are: give --data_dir=FOLDER, "
             "a folder that contains train/ and validation/"
         )
     folder = Path(data_dir).expanduser()

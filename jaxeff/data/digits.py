@@ -1,4 +1,4 @@
-"""Hand-written digits: the 1 797 real pictures, 8×8 pixels, that scikit-learn carries with it.
+"""Hand-written digits: the 1 797 real images, 8×8 pixels, that scikit-learn carries with it.
 
 Source: E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning
 Repository (1998), its test part, as `sklearn.datasets.load_digits` ships it.
@@ -11,17 +11,17 @@ import numpy as np
 from jaxeff.data.dataset import ArraySource, Dataset, fingerprint_arrays
 
 _FILE = "sklearn/datasets/data/digits.csv.gz"
-_VALIDATION_EVERY = 5  # the fifth, tenth, … picture of each class
+_VALIDATION_EVERY = 5  # the fifth, tenth, … image of each class
 
 
 def load() -> Dataset:
-    """The data set `digits`: no network, no files of the user's.
+    """The data set `digits`, which needs neither a network nor files of the user's.
 
     The split is fixed and draws no random number: within each class, in scikit-learn's order, every
-    fifth picture is for validation. Grey levels 0..16 become 0..255 in three equal channels.
+    fifth image is for validation. Grey levels 0..16 become 0..255 in three equal channels.
     """
-    pictures, labels = _pictures_and_labels()
-    grey = np.rint(pictures * (255 / 16)).astype(np.uint8)
+    grey_levels, labels = _grey_levels_and_labels()
+    grey = np.rint(grey_levels * (255 / 16)).astype(np.uint8)
     images = np.repeat(grey[..., None], 3, axis=-1)
 
     rank_in_class = np.empty(len(labels), np.int64)
@@ -47,11 +47,11 @@ def load() -> Dataset:
     )
 
 
-def _pictures_and_labels():
+def _grey_levels_and_labels():
     """Grey levels 0..16 `[1797, 8, 8]`, float64, and labels `[1797]`, int32.
 
-    From scikit-learn's file where it stands in its usual place: importing scikit-learn to be told
-    the same takes a second.
+    They are read from scikit-learn's file where it lies in its usual place: importing scikit-learn
+    for the same takes a second.
     """
     file = importlib.metadata.distribution("scikit-learn").locate_file(_FILE)
     try:

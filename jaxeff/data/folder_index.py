@@ -17,19 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from jaxeff import records
+from jaxeff.atomic import write_atomically
 
-# Below this many pictures a scan is as quick.
-FEWEST_PICTURES = 10_000
-# Of the scan's format; another one is not read.
+# With fewer images than this, a scan is as quick.
+FEWEST_IMAGES = 10_000
+# The version of the index's format; other versions are not read.
 _VERSION = 1
 _THREADS = 16
-# Within this time a folder could change twice with one time of change.
+# A folder may change twice within this time and keep one time of change.
 _UNSETTLED_NS = 2_000_000_000
 
 
 def read(root: bytes) -> dict[str, np.ndarray] | None:
-    """What `write` was given for `root`, if nothing changed since; else None."""
+    """What `write` was given for `root`, if nothing has changed since; else None."""
     try:
         with np.load(_path(root), allow_pickle=False) as file:
             arrays = dict(file)
@@ -62,7 +62,7 @@ def write(root: bytes, arrays: Mapping[str, np.ndarray], times: Mapping[bytes, i
     path = _path(root)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        records.write_atomically(path, content.getvalue())
+        write_atomically(path, content.getvalue())
     except OSError:
         return
 

@@ -1,13 +1,13 @@
-"""Pictures in folders, one folder a class: `train/<class>/…` beside `validation/<class>/…`.
+"""Images in folders, one folder a class: `train/<class>/…` beside `validation/<class>/…`.
 
-The validation folder may also be called `val` or `test`, and pictures may lie one folder below
+The validation folder may also be called `val` or `test`, and images may lie one folder below
 their class. Tiny-ImageNet's shape is read as it is distributed: `train/<class>/images/*.JPEG`, and
 `val/images/*.JPEG` with the classes in `val/val_annotations.txt`.
 
-Labels number the class folders in byte order. Pictures come class by class, within a class in byte
+Labels number the class folders in byte order. Images come class by class, within a class in byte
 order of their path, whatever the file system or the locale. Hidden files and other kinds of file
 are passed over. Everything that could make a measurement wrong without a word (a class without
-pictures, other classes in validation, a picture without annotation) is an error instead.
+images, other classes in validation, an image without annotation) is an error instead.
 """
 
 import hashlib
@@ -37,17 +37,17 @@ _NAMED_IN_ERRORS = 3
 
 @dataclass(frozen=True, eq=False)
 class FolderSource:
-    """Labelled picture files below one folder, small enough for millions of them.
+    """Labelled image files below one folder, small enough for millions of them.
 
-    Of each path only what tells it from the others of its class is kept: six bytes a picture for
-    ImageNet.
+    Only the part of a path that tells it from the others of its class is kept: six bytes an image
+    for ImageNet.
 
     Attributes:
-        root: the folder.
-        starts: int64 `[classes + 1]`, the number of pictures before each class.
-        begins: how all paths of a class begin, relative to `root`.
-        endings: how they end.
-        middles: for each class, the rest of its paths, bytes `[pictures of the class]`.
+      root: the folder.
+      starts: int64 `[classes + 1]`, the number of images before each class.
+      begins: how all paths of a class begin, relative to `root`.
+      endings: how they end.
+      middles: for each class, the rest of its paths, bytes `[images of the class]`.
     """
 
     root: str
@@ -68,7 +68,7 @@ class FolderSource:
         return {"image": os.path.join(self.root, path), "label": label}
 
 
-class _Pictures(NamedTuple):
+class _Images(NamedTuple):
     """Some files of one split, packed: relative paths, their lengths, file sizes, and one label."""
 
     paths: bytes
@@ -78,23 +78,23 @@ class _Pictures(NamedTuple):
 
 
 class _Scan(NamedTuple):
-    """What is below the folder: class names, and the pictures of each class in both splits."""
+    """What is below the folder: class names, and the images of each class in both splits."""
 
     validation_folder: bytes
     classes: list[bytes]
-    train: list[_Pictures]
-    validation: list[_Pictures]
+    train: list[_Images]
+    validation: list[_Images]
 
 
 def load(data_dir: Path) -> Dataset:
-    """The data set `image_folder`: the pictures below `data_dir`, named for that folder.
+    """The data set `image_folder`: the images below `data_dir`, named for that folder.
 
-    The fingerprint covers the classes and, for each split, every picture's relative path, size in
+    The fingerprint covers the classes and, for each split, every image's relative path, size in
     bytes and label. It does not cover `data_dir` or the name of the validation folder.
 
     Raises:
-        UsageError: a folder, a class, a picture or an annotation is missing, superfluous or cannot
-            be read.
+      UsageError: a folder, a class, an image or an annotation is missing, superfluous or cannot
+        be read.
     """
     root = os.fsencode(data_dir)
     kept = folder_index.read(root)
@@ -112,14 +112,15 @@ def load(data_dir: Path) -> Dataset:
         in_memory=False,
     )
     del kept, scan
+    # The scan took five times the memory that the data set keeps.
     return dataset
 
 
-def load_pictures(folder: Path) -> FolderSource:
-    """The pictures in the class folders of `folder` alone, such as an image folder's `train`.
+def load_images(folder: Path) -> FolderSource:
+    """The images in the class folders of `folder` alone, such as an image folder's `train`.
 
     Raises:
-        UsageError: as `load`.
+      UsageError: as `load`.
     """
     root, times = os.fsencode(folder), {}
     return _source(root, _scan_classes(root, _class_folders(root, times), times))
@@ -152,7 +153,7 @@ def _scan(root: bytes) -> "_Scan":
         validation = _scan_classes(validation_root, classes, times)
 
     scan = _Scan(split.encode(), classes, train, validation)
-    if sum(len(pictures.lengths) for pictures in train) >= folder_index.FEWEST_PICTURES:
+    if sum(len(images.lengths) for images in train) >= folder_index.FEWEST_IMAGES:
         folder_index.write(root, _packed(scan), times)
     return scan
 
@@ -176,66 +177,64 @@ def _unpack(arrays: dict[str, np.ndarray]) -> "_Scan":
     splits = []
     for name in ("train", "validation"):
         paths, lengths = arrays[f"{name}_paths"].tobytes(), arrays[f"{name}_lengths"]
-        sizes, pictures, first, byte = arrays[f"{name}_sizes"], [], 0, 0
+        sizes, images, first, byte = arrays[f"{name}_sizes"], [], 0, 0
         for label, count in enumerate(arrays[f"{name}_counts"].tolist()):
             here = slice(first, first + count)
             end = byte + int(lengths[here].sum())
-            pictures.append(_Pictures(paths[byte:end], lengths[here], sizes[here], label))
+            images.append(_Images(paths[byte:end], lengths[here], sizes[here], label))
             first, byte = first + count, end
-        splits.append(pictures)
+        splits.append(images)
     classes = arrays["classes"].tobytes().split(b"\0")
     return _Scan(arrays["validation_folder"].tobytes(), classes, *splits)
 
 
 def _class_folders(split: bytes, times: dict[bytes, int]) -> list[bytes]:
-    folders, pictures = _list(split, times)
+    folders, images = _list(split, times)
     if not folders:
-        found = f"only {len(pictures)} pictures" if pictures else "nothing"
+        found = f"only {len(images)} images" if images else "nothing"
         raise UsageError(
             f"no class folders in {_show(split)} ({found} in it); {_LAYOUT}: "
-            "put each class's pictures into a folder named for the class"
+            "put each class's images into a folder named for the class"
         )
     return folders
 
 
-def _scan_classes(split: bytes, classes: list[bytes], times: dict[bytes, int]) -> list[_Pictures]:
-    """The pictures of each class, in label order."""
+def _scan_classes(split: bytes, classes: list[bytes], times: dict[bytes, int]) -> list[_Images]:
+    """The images of each class, in label order."""
 
-    def pictures_of(label: int) -> list[tuple[bytes, int]]:
+    def images_of(label: int) -> list[tuple[bytes, int]]:
         folder = os.path.join(split, classes[label])
-        subfolders, pictures = _list(folder, times, above=(split,))
+        subfolders, images = _list(folder, times, above=(split,))
         for subfolder in subfolders:
             path = os.path.join(folder, subfolder)
             deeper, more = _list(path, times, above=(split, folder))
             if deeper:
                 raise UsageError(
                     f"{_show(os.path.join(path, deeper[0]))} is two folders below its class: "
-                    "pictures may lie one folder below; move them up or remove that folder"
+                    "images may lie one folder below; move them up or remove that folder"
                 )
-            pictures += [(subfolder + b"/" + name, size) for name, size in more]
-        if not pictures:
+            images += [(subfolder + b"/" + name, size) for name, size in more]
+        if not images:
             raise UsageError(
-                f"no pictures in class folder {_show(folder)} (looked for .jpg, .jpeg, .png): "
+                f"no images in class folder {_show(folder)} (looked for .jpg, .jpeg, .png): "
                 "add some or remove the folder"
             )
-        return [(classes[label] + b"/" + name, size) for name, size in pictures]
+        return [(classes[label] + b"/" + name, size) for name, size in images]
 
-    packed: list[_Pictures] = []
+    packed: list[_Images] = []
     with ThreadPoolExecutor(_SCAN_THREADS) as pool:
         while len(packed) < len(classes):
-            # A few at a time, for a list takes many times the memory of what is kept of it; and
-            # packed by this thread: what the others allocate, the C library does not give back.
+            # A few classes at a time, because a list takes many times the memory of what is kept of
+            # it. This thread packs them: the C library does not return what other threads allocate.
             some = range(len(classes))[len(packed) : len(packed) + _SCAN_AHEAD]
-            packed += [
-                _pack(*found) for found in zip(pool.map(pictures_of, some), some, strict=True)
-            ]
+            packed += [_pack(*found) for found in zip(pool.map(images_of, some), some, strict=True)]
     return packed
 
 
 def _scan_annotated(
     split: bytes, annotations: bytes, classes: list[bytes], times: dict[bytes, int]
-) -> list[_Pictures]:
-    """The pictures of `split/images`, labelled by the file `annotations`, in label order."""
+) -> list[_Images]:
+    """The images of `split/images`, labelled by the file `annotations`, in label order."""
     folder = os.path.join(split, b"images")
     sizes = dict(_list(folder, times, above=(split,))[1])
     label_of = {name: label for label, name in enumerate(classes)}
@@ -261,21 +260,21 @@ def _scan_annotated(
             )
         if name not in sizes:
             raise UsageError(
-                f"{where}: no picture {_show(name)} in {_show(folder)}, or it is named twice; "
-                "mend that line or add the picture"
+                f"{where}: no image {_show(name)} in {_show(folder)}, or it is named twice; "
+                "mend that line or add the image"
             )
         of_class[label_of[rest[0]]].append((b"images/" + name, sizes.pop(name)))
     if sizes:
         raise UsageError(
-            f"{len(sizes)} pictures in {_show(folder)} have no line in {_show(annotations)} "
+            f"{len(sizes)} images in {_show(folder)} have no line in {_show(annotations)} "
             f"({_first(sorted(sizes))}): add their classes or remove them"
         )
-    if empty := [name for name, pictures in zip(classes, of_class, strict=True) if not pictures]:
+    if empty := [name for name, images in zip(classes, of_class, strict=True) if not images]:
         raise UsageError(
-            f"{_show(annotations)} names no picture of {len(empty)} classes in train/ "
+            f"{_show(annotations)} names no image of {len(empty)} classes in train/ "
             f"({_first(empty)}): add some or remove those classes from train/"
         )
-    return [_pack(pictures, label) for label, pictures in enumerate(of_class)]
+    return [_pack(images, label) for label, images in enumerate(of_class)]
 
 
 def _require_same_classes(
@@ -298,12 +297,12 @@ def _require_same_classes(
 def _list(
     folder: bytes, times: dict[bytes, int], above: tuple[bytes, ...] = ()
 ) -> tuple[list[bytes], list[tuple[bytes, int]]]:
-    """Subfolders, and pictures with their sizes in bytes; both in byte order, nothing hidden.
+    """Subfolders, and images with their sizes in bytes; both in byte order, nothing hidden.
 
-    A link back to the folder itself or to one of the folders `above` it is left out. The folder's
-    time of change, from before it is read, goes into `times`.
+    A link back to the folder itself or to one of the folders `above` it is left out. The time at
+    which the folder last changed, as of before it is read, goes into `times`.
     """
-    folders, pictures = [], []
+    folders, images = [], []
     try:
         times[folder] = os.stat(folder).st_mtime_ns
         with os.scandir(folder) as entries:
@@ -317,15 +316,15 @@ def _list(
                     if not loops:
                         folders.append(entry.name)
                 elif entry.name.lower().endswith(_EXTENSIONS):
-                    pictures.append((entry.name, entry.stat().st_size))
+                    images.append((entry.name, entry.stat().st_size))
     except OSError as error:
         raise UsageError(_cannot_read(folder, error)) from error
-    return sorted(folders), sorted(pictures)
+    return sorted(folders), sorted(images)
 
 
-def _pack(pictures: Iterable[tuple[bytes, int]], label: int) -> _Pictures:
-    ordered = sorted(pictures)
-    return _Pictures(
+def _pack(images: Iterable[tuple[bytes, int]], label: int) -> _Images:
+    ordered = sorted(images)
+    return _Images(
         paths=b"".join(path for path, _ in ordered),
         lengths=np.asarray([len(path) for path, _ in ordered], np.int64),
         sizes=np.asarray([size for _, size in ordered], np.int64),
@@ -333,23 +332,23 @@ def _pack(pictures: Iterable[tuple[bytes, int]], label: int) -> _Pictures:
     )
 
 
-def _source(root: bytes, split: list[_Pictures]) -> FolderSource:
+def _source(root: bytes, split: list[_Images]) -> FolderSource:
     begins, endings, middles = [], [], []
-    for pictures in split:
-        ends = np.cumsum(pictures.lengths)
+    for images in split:
+        ends = np.cumsum(images.lengths)
         paths = [
-            pictures.paths[end - length : end]
-            for end, length in zip(ends, pictures.lengths, strict=True)
+            images.paths[end - length : end]
+            for end, length in zip(ends, images.lengths, strict=True)
         ]
         begin = _common_beginning(paths)
-        shortest = int(pictures.lengths.min()) - len(begin)
+        shortest = int(images.lengths.min()) - len(begin)
         ending = _common_beginning([path[::-1] for path in paths])[:shortest][::-1]
         begins.append(begin)
         endings.append(ending)
         middles.append(np.array([path[len(begin) : len(path) - len(ending)] for path in paths]))
     return FolderSource(
         root=os.fsdecode(root),
-        starts=np.cumsum([0, *(len(pictures.lengths) for pictures in split)]),
+        starts=np.cumsum([0, *(len(images.lengths) for images in split)]),
         begins=tuple(begins),
         endings=tuple(endings),
         middles=tuple(middles),
@@ -362,20 +361,20 @@ def _common_beginning(words: list[bytes]) -> bytes:
     return first[: next(differ, min(len(first), len(last)))]
 
 
-def _fingerprint(classes: list[bytes], train: list[_Pictures], validation: list[_Pictures]) -> str:
+def _fingerprint(classes: list[bytes], train: list[_Images], validation: list[_Images]) -> str:
     digest = hashlib.sha256(b"\0".join(classes))
     for name, split in ((b"train", train), (b"validation", validation)):
-        digest.update(b"\0\0%b\0%d\0" % (name, sum(len(pictures.lengths) for pictures in split)))
-        # Lengths, sizes and labels tell the joined paths apart, so nothing has to be split again.
-        for pictures in split:
-            table = np.asarray([pictures.lengths, pictures.sizes], "<i8")
-            digest.update(b"%d\0%d\0" % (pictures.label, len(pictures.lengths)))
-            digest.update(table.tobytes() + pictures.paths)
+        digest.update(b"\0\0%b\0%d\0" % (name, sum(len(images.lengths) for images in split)))
+        # The lengths tell where each of the joined paths ends, so they need not be split again.
+        for images in split:
+            table = np.asarray([images.lengths, images.sizes], "<i8")
+            digest.update(b"%d\0%d\0" % (images.label, len(images.lengths)))
+            digest.update(table.tobytes() + images.paths)
     return digest.hexdigest()
 
 
 def _show(path: bytes) -> str:
-    """The path in quotes, on one line whatever is in it."""
+    """The path in quotes, on one line whatever it contains."""
     return repr(os.fsdecode(path))
 
 

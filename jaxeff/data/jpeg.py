@@ -3,7 +3,7 @@
 Three things save work, none of which moves a pixel where the crop is not shrunk:
 
 - rows below the crop are not decoded: the copy of the header that the decoder gets says that the
-  picture ends there (sequential files only);
+  image ends there (sequential files only);
 - where the crop is at least twice as large as the result, the inverse transform yields a half, a
   quarter or an eighth of the resolution (DCT scaling);
 - the rest of the way is linear interpolation behind a short filter that together have the variance
@@ -11,7 +11,7 @@ Three things save work, none of which moves a pixel where the crop is not shrunk
 
 libjpeg-turbo decodes (simplejpeg) with the settings of PIL: the exact inverse transform and the
 smooth upsampling of colour. Whatever is not an ordinary grey or YCbCr file with eight bits, or has
-damage, is left to PIL, which also decides whether it is a picture at all.
+damage, is left to PIL, which also decides whether it is an image at all.
 """
 
 import math
@@ -22,19 +22,19 @@ import cv2
 import numpy as np
 import simplejpeg
 
-# Threads and processes of the loader are one a core already.
+# The loader has a thread or a process for each core already.
 cv2.setNumThreads(1)
 
-# Rows are decoded in blocks of this many; those of the next are of use to colour upsampling only.
+# Rows are decoded in blocks of this many; colour upsampling alone needs rows of the next block.
 _BLOCK_ROWS = 16
 # Below this ratio the filter would change less than rounding does.
 _NO_SHRINKING = 1.1
 _SCALES = (8, 4, 2)
-# What libjpeg says at the end of a picture that has been cut off.
+# What libjpeg says at the end of an image that has been cut off.
 _CUT = re.compile(r"extraneous bytes before marker 0xd9")
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
-# Other kinds of frame, the end of the picture, the start of its data.
-_ELSE = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xD9, 0xDA)
+# Other kinds of frame, the end of the image, the start of its data.
+_OTHER = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xD9, 0xDA)
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
 
 
@@ -43,10 +43,10 @@ class Frame:
     """What a file's header says.
 
     Attributes:
-      height: of the picture, pixels.
-      width: of the picture, pixels.
-      sequential: rows lie in the file one after the other.
-      offset: of the frame header in the file, bytes.
+      height: the image's, pixels.
+      width: the image's, pixels.
+      sequential: whether rows lie in the file one after the other.
+      offset: where the frame header begins in the file, bytes.
     """
 
     height: int
@@ -74,7 +74,7 @@ def frame(content: bytes) -> Frame | None:
             if not (ordinary and height and width):
                 return None
             return Frame(height, width, marker in _SEQUENTIAL, position)
-        if marker in _ELSE:
+        if marker in _OTHER:
             return None
         position += 2 + int.from_bytes(content[position + 2 : position + 4])
     return None
@@ -88,16 +88,16 @@ def crop(
     Args:
       content: the file.
       header: `frame(content)`.
-      box: `(top, left, height, width)` within the picture, pixels.
+      box: `(top, left, height, width)` within the image, pixels.
       size: side of the result, pixels.
 
     Returns:
-      uint8 `[size, size, 3]`, or None where the file has damage: PIL is to decide.
+      uint8 `[size, size, 3]`, or None where the file is damaged: PIL is to decide.
     """
     top, left, height, width = box
     scale = next((s for s in _SCALES if min(height, width) >= s * size), 1)
     rows = header.height
-    # Whole blocks cost no more than parts, and scaled sizes stay whole. Two rows for upsampling.
+    # Whole blocks cost no more than parts and keep scaled sizes whole; upsampling needs two rows.
     needed = -(-(top + height + 2 * scale) // _BLOCK_ROWS) * _BLOCK_ROWS
     if header.sequential and needed < rows:
         rows = needed
@@ -115,7 +115,7 @@ def crop(
             buffer=pixels.reshape(-1),
         )
     except ValueError as error:
-        # It complains after decoding, and of the first damage that it met.
+        # The decoder complains when it has decoded all, of the first damage that it met.
         if rows == header.height or not _CUT.search(str(error)):
             return None
     if scale == 1:
@@ -124,16 +124,17 @@ def crop(
 
 
 def _shrink(pixels, size):
-    """Interpolation of whole pixels; nothing outside takes part."""
+    """Interpolates whole pixels; nothing outside of them takes part."""
     return cv2.resize(_filtered(pixels, *pixels.shape[:2], size), (size, size))
 
 
 def _resample(pixels, top, left, height, width, size):
-    """The same for a box that begins and ends between pixels of a scaled picture."""
+    """The same for a box that begins and ends between pixels of a scaled image."""
     y, x = math.floor(top), math.floor(left)
     pixels = pixels[y : math.ceil(top + height), x : math.ceil(left + width)]
     step_y, step_x = height / size, width / size
-    # Of the result's pixel centre i: (i + 1/2) step from the box's edge, counted from centres.
+    # The result's pixel i has its centre (i + 1/2) steps from the box's edge; OpenCV counts from
+    # the centre of the first pixel.
     onto = np.array(
         [
             [step_x, 0, left - x + step_x / 2 - 0.5],

@@ -1,8 +1,8 @@
 """Coloured stripes: a small made-up data set that a small network learns in seconds.
 
 A class is one of five directions of stripes in one of two colours. Period, phase, tint and noise
-vary from picture to picture and say nothing about the class. Every pixel is integer arithmetic on
-raw Philox output, which NumPy promises to keep, so the pictures and the fingerprint are the same on
+vary from image to image and say nothing about the class. Every pixel is integer arithmetic on
+raw Philox output, which NumPy promises to keep, so the images and the fingerprint are the same on
 every machine and with every NumPy.
 """
 
@@ -34,7 +34,7 @@ def load() -> Dataset:
         image_size=SIZE,
         target="top1:0.9",
         fingerprint=fingerprint_arrays(train, validation),
-        horizontal_flip=False,  # a mirror turns 36 degrees into 144, another class
+        horizontal_flip=False,  # flipped, 36 degrees are 144, another class
         evaluation_crop_fraction=1.0,
         in_memory=True,
     )
@@ -47,7 +47,7 @@ def _make(indices: range) -> ArraySource:
 
 
 def _image(index: int) -> np.ndarray:
-    """Picture `index`, uint8 `[SIZE, SIZE, 3]`; depends on nothing but the index."""
+    """Image `index`, uint8 `[SIZE, SIZE, 3]`; depends on nothing but the index."""
     direction, colour = divmod(index % len(_CLASS_NAMES), len(_COLOURS))
     random = np.random.Philox(key=[_SEED, index])
     draws = [int(draw) for draw in random.random_raw(5)]

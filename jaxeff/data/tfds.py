@@ -1,7 +1,7 @@
 """Classification sets of TensorFlow Datasets, read from ArrayRecord files without TensorFlow.
 
 ImageNet is one of them, `imagenet2012`. They must have been prepared as ArrayRecord, which allows
-random access: the message of the error says how.
+random access; the error message says how.
 """
 
 import hashlib
@@ -16,20 +16,20 @@ from jaxeff.data.dataset import Dataset
 from jaxeff.errors import UsageError
 
 IMAGENET = "imagenet2012"
-# Level of the paper: AlexNet's.
+# The paper's level, which is AlexNet's.
 _TARGETS = {IMAGENET: "top5:0.791"}
-# In these a mirrored picture is another sign, or none.
-_NOT_MIRRORED = ("mnist", "svhn", "digits", "kuzushiji", "omniglot", "gtsrb", "letters", "dsprites")
+# In these, an image flipped left to right is another sign, or none.
+_NOT_FLIPPED = ("mnist", "svhn", "digits", "kuzushiji", "omniglot", "gtsrb", "letters", "dsprites")
 _IMAGENET_FILES = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"
 _SMALL = 96
 
 
 @dataclass(frozen=True, eq=False)
 class RecordSource:
-    """Pictures of one split, as the files that they came from.
+    """Images of one split, as the files that they came from.
 
     Attributes:
-        records: random access to `{"image": bytes, "label": int}`.
+      records: random access to `{"image": bytes, "label": int}`.
     """
 
     records: Any
@@ -39,7 +39,7 @@ class RecordSource:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         example = self.records[index]
-        # A scalar array of bytes from some readers, bytes from others, pixels where it was raw.
+        # Some readers give a scalar array of bytes, others bytes, and raw images are pixels.
         image = example["image"]
         if isinstance(image, np.ndarray) and image.ndim == 0:
             image = image.item()
@@ -49,17 +49,17 @@ class RecordSource:
 def load(name: str, data_dir: str | os.PathLike | None) -> Dataset:
     """The set `name` of TensorFlow Datasets.
 
-    The fingerprint covers name, version, classes and, for each split, the number of pictures and
+    The fingerprint covers name, version, classes and, for each split, the number of images and
     of bytes in each file.
 
     Args:
-        name: such as `imagenet2012` or `cifar10`; `name:1.0.0` and `name/config` are taken too.
-        data_dir: folder that holds prepared sets, also on `gs://`; None is that of TensorFlow
-            Datasets, `~/tensorflow_datasets`.
+      name: such as `imagenet2012` or `cifar10`; `name:1.0.0` and `name/config` are taken too.
+      data_dir: folder that holds prepared sets, also on `gs://`; None is that of TensorFlow
+        Datasets, `~/tensorflow_datasets`.
 
     Raises:
-        UsageError: the library is missing, the set is unknown, not prepared, or has no images with
-            labels.
+      UsageError: the library is missing, the set is unknown, not prepared, or has no images with
+        labels.
     """
     try:
         import tensorflow_datasets as tfds
@@ -113,7 +113,7 @@ def load(name: str, data_dir: str | os.PathLike | None) -> Dataset:
         image_size=height if small else 224,
         target=_TARGETS.get(name),
         fingerprint=_fingerprint(info, names, ("train", validation)),
-        horizontal_flip=not any(word in name for word in _NOT_MIRRORED),
+        horizontal_flip=not any(word in name for word in _NOT_FLIPPED),
         evaluation_crop_fraction=1.0 if small else 224 / 256,
         in_memory=False,
     )

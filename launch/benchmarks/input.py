@@ -34,7 +34,7 @@ def measure(
         rates = {name: [] for name in field}
         for _ in range(turns):
             for name, contender in field.items():
-                # What was made ahead while the others had their turns is no work of this one.
+                # Batches that were made while the others had their turns are not timed.
                 contender.seconds(contenders.BATCHES_AHEAD)
                 rates[name].append(steps[name] * work.batch_size / contender.seconds(steps[name]))
         results = {}
@@ -75,8 +75,8 @@ def run(
     Raises:
       UsageError: the folder is no image folder, or a contender cannot run.
     """
-    # Says what is wrong with the folder, once.
-    image_folder.load_pictures(pathlib.Path(data_dir) / "train")
+    # Here a bad folder is reported once, and not by every contender.
+    image_folder.load_images(pathlib.Path(data_dir) / "train")
     results = []
     if not as_json:
         print(

@@ -20,7 +20,7 @@ CONTRAST = 4
 
 
 def main() -> None:
-    """Writes the picture beside this file, and prints the mean absolute differences from PIL."""
+    """Writes the image beside this file, and prints the mean absolute differences from PIL."""
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     # The distance between rings falls to two pixels at the edges.
     rings = (127.5 + 127.5 * np.cos(np.pi * (x**2 + y**2) / SIDE)).astype(np.uint8)
@@ -42,8 +42,8 @@ def main() -> None:
         print(f"{box}: {abs(ours - pil).mean():.1f}; unfiltered {abs(plain - pil).mean():.1f}")
         panels = (pil, ours, plain, 128 + CONTRAST * (ours - pil))
         for column, panel in enumerate(panels):
-            picture = Image.fromarray(panel.clip(0, 255).astype(np.uint8)[..., 0])
-            sheet.paste(picture, (GAP + column * (SIZE + GAP), HEADING + row * (SIZE + GAP)))
+            image = Image.fromarray(panel.clip(0, 255).astype(np.uint8)[..., 0])
+            sheet.paste(image, (GAP + column * (SIZE + GAP), HEADING + row * (SIZE + GAP)))
     sheet.quantize(32).save(pathlib.Path(__file__).with_name("crops.png"), optimize=True)
 
 

@@ -64,7 +64,7 @@ def test_after_ten_tries_the_largest_centred_box(height, width, box):
     assert random_resized_crop_box(rng, height, width, (0.08, 1), (3 / 4, 4 / 3)) == box
 
 
-def test_after_ten_tries_the_whole_picture_where_its_aspect_is_within_bounds():
+def test_after_ten_tries_the_whole_image_where_its_aspect_is_within_bounds():
     rng = Scripted(uniform=[1.0, math.log(4 / 3)] * 10)
     assert random_resized_crop_box(rng, 100, 110, (0.08, 1), (3 / 4, 4 / 3)) == (0, 0, 100, 110)
 
@@ -89,27 +89,27 @@ def test_boxes_lie_inside_and_cover_the_ranges():
     assert left.max() > 200
 
 
-def test_a_picture_of_one_pixel_can_be_cropped():
+def test_an_image_of_one_pixel_can_be_cropped():
     rng = np.random.default_rng(0)
     image = train_image(Image.new("RGB", (1, 1), (9, 8, 7)), 4, Augmentation(), rng)
     assert (image == (9, 8, 7)).all()
 
 
-def test_train_image_is_the_crop_then_the_resize_then_the_mirror():
+def test_train_image_is_the_crop_then_the_resize_then_the_flip():
     image = noise(100, 200)
     draws = {"uniform": [0.25, 0.0], "integers": [10, 20]}
     crop = np.asarray(image)[10 : 10 + 71, 20 : 20 + 71]
     expected = np.asarray(Image.fromarray(crop).resize((32, 32), Image.BILINEAR))
 
     plain = train_image(image, 32, Augmentation(), Scripted(**draws, random=[0.5]))
-    mirrored = train_image(image, 32, Augmentation(), Scripted(**draws, random=[0.49]))
+    flipped = train_image(image, 32, Augmentation(), Scripted(**draws, random=[0.49]))
     np.testing.assert_array_equal(plain, expected)
-    np.testing.assert_array_equal(mirrored, expected[:, ::-1])
+    np.testing.assert_array_equal(flipped, expected[:, ::-1])
     assert plain.dtype == np.uint8
     assert plain.shape == (32, 32, 3)
 
 
-def test_without_flip_nothing_is_mirrored():
+def test_without_flip_no_image_is_flipped():
     still = Augmentation(crop_area=(1, 1), crop_aspect=(1, 1), horizontal_flip=False)
     image = noise(16, 16)
     for seed in range(8):
@@ -136,7 +136,7 @@ def test_evaluation_crop_is_torchvisions(height, width, size, resized, corner):
     np.testing.assert_array_equal(evaluation_image(image, size, 224 / 256), expected)
 
 
-def test_crop_fraction_one_shows_a_square_picture_whole():
+def test_crop_fraction_one_shows_a_square_image_whole():
     image = noise(20, 20)
     np.testing.assert_array_equal(evaluation_image(image, 20, 1.0), np.asarray(image))
 
@@ -158,10 +158,10 @@ def encoded(image, **options):
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK"])
 def test_every_mode_becomes_rgb(mode):
     image = Image.new("RGB", (6, 5), (255, 255, 255)).convert(mode)
-    picture = decode(encoded(image, format="TIFF" if mode == "CMYK" else "PNG"))
-    assert picture.mode == "RGB"
-    assert picture.size == (6, 5)
-    assert (np.asarray(picture) == 255).all()
+    decoded = decode(encoded(image, format="TIFF" if mode == "CMYK" else "PNG"))
+    assert decoded.mode == "RGB"
+    assert decoded.size == (6, 5)
+    assert (np.asarray(decoded) == 255).all()
 
 
 def test_cmyk_jpeg_becomes_rgb():
@@ -175,8 +175,8 @@ def test_cmyk_jpeg_becomes_rgb():
 def test_palette_with_transparency_becomes_rgb_without_a_warning(recwarn):
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 200, 100, 50])
-    picture = decode(encoded(image, format="PNG", transparency=b"\x00\x80"))
-    assert (np.asarray(picture) == (200, 100, 50)).all()
+    decoded = decode(encoded(image, format="PNG", transparency=b"\x00\x80"))
+    assert (np.asarray(decoded) == (200, 100, 50)).all()
     assert not recwarn.list
 
 
@@ -189,14 +189,12 @@ def test_paths_bytes_and_arrays_decode_alike(tmp_path):
     image = noise(7, 9)
     path = tmp_path / "a.png"
     image.save(path)
-    for picture in (path, str(path), path.read_bytes(), np.asarray(image), image):
-        np.testing.assert_array_equal(np.asarray(decode(picture)), np.asarray(image))
+    for variant in (path, str(path), path.read_bytes(), np.asarray(image), image):
+        np.testing.assert_array_equal(np.asarray(decode(variant)), np.asarray(image))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no picture", encoded(noise(64, 64), format="JPEG")[:900]]
-)
-def test_a_file_that_is_no_complete_picture_is_named_in_one_line(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"no image", encoded(noise(64, 64), format="JPEG")[:900]])
+def test_a_file_that_is_no_complete_image_is_named_in_one_line(tmp_path, content):
     path = tmp_path / "broken.jpg"
     path.write_bytes(content)
     with pytest.raises(UsageError) as raised:

@@ -1,15 +1,26 @@
+import functools
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxeff.data import Augmentation, crop_and_flip, crop_batches, in_memory, load, train_batches
+from jaxeff.data import (
+    Augmentation,
+    Shard,
+    StreamOptions,
+    crop_and_flip,
+    crop_batches,
+    in_memory,
+    load,
+    train_batches,
+)
 from jaxeff.errors import UsageError
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     for split, label, i in itertools.product(("train", "validation"), "ab", range(6)):
         path = tmp_path / split / label / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -17,26 +28,18 @@ def pictures(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("size", [16, 32, 64])
-@pytest.mark.parametrize("process_count", [1, 2])
-def test_the_device_makes_the_crops_that_the_host_would(pictures, size, process_count):
-    dataset = in_memory(load("image_folder", data_dir=pictures))
-    options = {
-        "batch_size": 8,
-        "augmentation": Augmentation(),
-        "seed": 3,
-        "start_step": 2,
-        "process_index": process_count - 1,
-        "process_count": process_count,
-    }
-    pixels = train_batches(dataset, image_size=size, **options)
-    crops = crop_batches(dataset, **options)
+@pytest.mark.parametrize("shard", [Shard(), Shard(1, 2)], ids=["whole", "half"])
+@pytest.mark.parametrize("size", [16, 64], ids=["smaller", "larger"])
+def test_the_device_makes_the_crops_that_the_host_would(images, size, shard):
+    dataset = in_memory(load("image_folder", data_dir=images))
+    options = StreamOptions(8, seed=3, start_step=2)
+    pixels = train_batches(dataset, size, Augmentation(), options, shard)
+    crops = crop_batches(dataset, Augmentation(), options, shard)
+    on_device = jax.jit(functools.partial(crop_and_flip, size=size))
     try:
         for host, crop in itertools.islice(zip(pixels, crops, strict=True), 4):
             np.testing.assert_array_equal(host["label"], crop["label"])
-            device = crop_and_flip(
-                dataset.train.images, crop["index"], crop["box"], crop["flip"], size
-            )
+            device = on_device(dataset.train.images, crop["index"], crop["box"], crop["flip"])
             difference = np.abs(np.asarray(device).astype(int) - host["image"])
             assert difference.max() <= 1
             assert difference.mean() < 0.1
@@ -45,8 +48,8 @@ def test_the_device_makes_the_crops_that_the_host_would(pictures, size, process_
         crops.close()
 
 
-def test_a_cached_set_is_the_same_set(pictures):
-    files = load("image_folder", data_dir=pictures)
+def test_a_cached_set_is_the_same_set(images):
+    files = load("image_folder", data_dir=images)
     cached = in_memory(files)
     assert cached.fingerprint == files.fingerprint
     assert cached.train.images.shape == (12, 32, 40, 3)
@@ -57,10 +60,10 @@ def test_a_cached_set_is_the_same_set(pictures):
     assert in_memory(cached) is cached
 
 
-def test_pictures_of_several_sizes_and_too_many_are_refused(pictures, monkeypatch):
-    Image.new("RGB", (41, 32)).save(pictures / "train" / "b" / "9.png")
+def test_images_of_several_sizes_and_too_many_are_refused(images, monkeypatch):
+    Image.new("RGB", (41, 32)).save(images / "train" / "b" / "9.png")
     with pytest.raises(UsageError, match=r"9\.png.*41 x 32 pixels, the first 40 x 32"):
-        in_memory(load("image_folder", data_dir=pictures))
+        in_memory(load("image_folder", data_dir=images))
     monkeypatch.setattr("jaxeff.data.cache.MOST_BYTES", 1000)
-    with pytest.raises(UsageError, match="--cache: 13 pictures of 40 x 32 pixels"):
-        in_memory(load("image_folder", data_dir=pictures))
+    with pytest.raises(UsageError, match="--cache: 13 images of 40 x 32 pixels"):
+        in_memory(load("image_folder", data_dir=images))

@@ -57,8 +57,10 @@ def test_what_cannot_be_loaded_ends_in_one_line_that_says_what_to_do(name, optio
     assert "\n" not in str(raised.value)
 
 
-def test_importing_is_quiet_and_leaves_scikit_learn_for_later():
-    code = "import sys, jaxeff.data; print('sklearn' in sys.modules)"
+def test_the_digits_load_quietly_and_without_scikit_learn_which_takes_a_second():
+    code = (
+        "import sys; from jaxeff import data; data.load('digits'); print('sklearn' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert done.stderr == ""

@@ -4,7 +4,7 @@ from sklearn.datasets import load_digits
 from jaxeff.data import digits
 
 
-def test_all_digits_are_there_and_no_class_loses_its_share():
+def test_all_digits_are_there_and_a_fifth_of_each_class_is_for_validation():
     dataset = digits.load()
     everything = load_digits().target
     assert len(dataset.train) + len(dataset.validation) == len(everything) == 1797
@@ -12,7 +12,7 @@ def test_all_digits_are_there_and_no_class_loses_its_share():
     np.testing.assert_array_equal(in_validation, np.bincount(everything) // 5)
 
 
-def test_every_fifth_of_each_class_is_for_validation():
+def test_the_validation_images_are_the_fifth_tenth_and_so_on_of_each_class():
     dataset, bunch = digits.load(), load_digits()
     expected = []
     seen = dict.fromkeys(range(10), 0)
@@ -33,7 +33,7 @@ def test_grey_levels_reach_from_black_to_white_in_three_equal_channels():
     assert (images == images[..., :1]).all()
 
 
-def test_the_pictures_and_the_split_are_the_same_everywhere():
+def test_the_images_and_the_split_are_the_same_everywhere():
     assert (
         digits.load().fingerprint
         == "ad56c43c29a947ecf2b3b01ef96172364dc40b7488a4a08276cd6540b750898c"

@@ -10,15 +10,15 @@ from jaxeff.data import jpeg
 from jaxeff.data.augment import Augmentation, random_resized_crop_box, train_image
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-sample.tar.gz"
-# A photograph's: smooth with some detail.
+# As a photograph is: smooth, with some detail.
 _RNG = np.random.default_rng(0)
 _COARSE = _RNG.integers(0, 255, (40, 56, 3), np.uint8)
-PICTURE = Image.fromarray(_COARSE).resize((560, 400), Image.Resampling.BICUBIC)
+PHOTOGRAPH = Image.fromarray(_COARSE).resize((560, 400), Image.Resampling.BICUBIC)
 
 
-def encoded(picture=PICTURE, **options):
+def encoded(image=PHOTOGRAPH, **options):
     file = io.BytesIO()
-    picture.save(file, "JPEG", **({"quality": 90} | options))
+    image.save(file, "JPEG", **({"quality": 90} | options))
     return file.getvalue()
 
 
@@ -80,10 +80,10 @@ def test_damage_within_the_crop_is_left_to_pil():
 def test_the_header_says_the_size_and_what_is_not_ours():
     assert jpeg.frame(encoded()) == jpeg.Frame(400, 560, True, jpeg.frame(encoded()).offset)
     assert not jpeg.frame(encoded(progressive=True)).sequential
-    assert jpeg.frame(encoded(PICTURE.convert("L"))).height == 400
-    assert jpeg.frame(encoded(PICTURE.convert("CMYK"))) is None
+    assert jpeg.frame(encoded(PHOTOGRAPH.convert("L"))).height == 400
+    assert jpeg.frame(encoded(PHOTOGRAPH.convert("CMYK"))) is None
     png = io.BytesIO()
-    PICTURE.save(png, "PNG")
+    PHOTOGRAPH.save(png, "PNG")
     for content in (png.getvalue(), b"", b"\xff\xd8", b"\xff\xd8" + b"\xff" * 50, b"text" * 20):
         assert jpeg.frame(content) is None
 
@@ -97,7 +97,7 @@ def test_no_prefix_of_a_file_makes_the_header_fail():
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (10_000, 40), (33, 65)])
 def test_odd_sizes_and_kinds_make_a_square(mode, size):
-    content = encoded(PICTURE.resize(size).convert(mode))
+    content = encoded(PHOTOGRAPH.resize(size).convert(mode))
     rng = np.random.default_rng(0)
     for _ in range(5):
         pixels = train_image(content, 16, Augmentation(), rng)
@@ -110,9 +110,9 @@ def test_the_orientation_tag_is_passed_over_as_torchvision_does():
     exif = Image.Exif()
     exif[0x0112] = 6
     box = (0, 0, 400, 560)
-    turned, plain = encoded(exif=exif), encoded()
+    tagged, plain = encoded(exif=exif), encoded()
     np.testing.assert_array_equal(
-        jpeg.crop(turned, jpeg.frame(turned), box, 64), jpeg.crop(plain, jpeg.frame(plain), box, 64)
+        jpeg.crop(tagged, jpeg.frame(tagged), box, 64), jpeg.crop(plain, jpeg.frame(plain), box, 64)
     )
 
 

@@ -49,7 +49,7 @@ def test_pytorch_weights_are_measured_over_every_image(weights):
     assert finished.returncode == 0, finished.stderr
     result = json.loads(finished.stdout)
     dataset = data.load("synthetic", image_size=64)
-    (batch,) = data.validation_batches(dataset, image_size=64, batch_size=101)
+    (batch,) = data.validation_batches(dataset, 64, batch_size=101)
     images = normalise(batch["image"], dataset.mean, dataset.std)
     logits = np.asarray(models.create(NAME, 10).apply(convert(NAME, state), images))
     ranks = (logits > logits[np.arange(101), batch["label"]][:, None]).sum(-1)

@@ -15,7 +15,7 @@ class Step:
         from jaxeff import data
         from jaxeff.data import image_folder
 
-        source = image_folder.load_pictures(pathlib.Path(work["data_dir"]) / "train")
+        source = image_folder.load_images(pathlib.Path(work["data_dir"]) / "train")
         dataset = data.Dataset(
             name="benchmark",
             train=source,
@@ -30,11 +30,11 @@ class Step:
         )
         self._batches = data.train_batches(
             dataset,
-            image_size=work["image_size"],
-            batch_size=work["batch_size"],
-            augmentation=data.Augmentation(),
-            seed=0,
-            num_workers=data.loader_processes(work["cores"]),
+            work["image_size"],
+            data.Augmentation(),
+            data.StreamOptions(
+                work["batch_size"], num_workers=data.loader_processes(work["cores"])
+            ),
         )
         self._islice = itertools.islice
 

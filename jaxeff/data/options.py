@@ -1,0 +1,92 @@
+"""What a stream of batches is told: which part of each batch to read, and how to make them."""
+
+from dataclasses import dataclass
+
+from jaxeff.errors import UsageError
+
+ON_BAD_IMAGE = ("stop", "skip")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of each global batch this process reads: every `process_count`-th image.
+
+    Attributes:
+      process_index: which process this is, 0 … process_count − 1.
+      process_count: the number of processes that divide each batch among them.
+
+    Raises:
+      UsageError: there is no such process.
+    """
+
+    process_index: int = 0
+    process_count: int = 1
+
+    def __post_init__(self):
+        if not 0 <= self.process_index < self.process_count:
+            raise UsageError(
+                f"process {self.process_index} of {self.process_count}: count them from 0"
+            )
+
+    @property
+    def positions(self) -> slice:
+        """The positions in the global order of images that this process reads."""
+        return slice(self.process_index, None, self.process_count)
+
+    def local_batch_size(self, batch_size: int) -> int:
+        """The number of images of a global batch that this process reads.
+
+        Raises:
+          UsageError: the batch does not divide among the processes.
+        """
+        if batch_size % self.process_count:
+            multiple = -(-batch_size // self.process_count) * self.process_count
+            raise UsageError(
+                f"--batch_size={batch_size} does not divide among {self.process_count} processes; "
+                f"give a multiple, such as {multiple}"
+            )
+        return batch_size // self.process_count
+
+
+WHOLE_BATCH = Shard()
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a stream of batches is made. Batch size and seed decide what is in it, the rest how fast.
+
+    Attributes:
+      batch_size: images in a global batch, over all processes.
+      seed: not negative; decides order and augmentation.
+      start_step: number of batches to leave out at the start; costs nothing.
+      num_workers: worker processes that decode; 0 decodes in threads of this process.
+      prefetch: batches that each worker, or this process, makes ahead of their use.
+      on_bad_image: what to do with an image that cannot be read: `stop` raises, `skip` takes the
+        next readable one of the epoch's order in its place and adds it to `Batches.skipped`.
+
+    Raises:
+      UsageError: a value is out of range.
+    """
+
+    batch_size: int
+    seed: int = 0
+    start_step: int = 0
+    num_workers: int = 0
+    prefetch: int = 2
+    on_bad_image: str = "stop"
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise UsageError(f"--batch_size={self.batch_size}: give 1 or more")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed} is negative; give 0 or more")
+        if self.start_step < 0:
+            raise UsageError(f"start step {self.start_step} is negative; give 0 or more")
+        if self.num_workers < 0:
+            raise UsageError(f"--num_workers={self.num_workers} is negative; give 0 or more")
+        if self.prefetch < 1:
+            raise UsageError(f"prefetch of {self.prefetch} batches: give 1 or more")
+        if self.on_bad_image not in ON_BAD_IMAGE:
+            raise UsageError(
+                f"--on_bad_image={self.on_bad_image}: give {' or '.join(ON_BAD_IMAGE)}"
+            )

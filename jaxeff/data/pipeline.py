@@ -1,0 +1,260 @@
+"""Batches of images for training and validation.
+
+What is promised (and tested under these words):
+
+- The training stream is one seeded shuffle of all images after the other, a new one each epoch.
+  Every epoch contains every image once; batches run on across the end of an epoch.
+- Global batch k is the same images with the same augmentation however many processes, workers
+  and threads make it: both depend on nothing but the seed and the position in the stream.
+- The step alone is the state: `start_step=k` goes on where k batches left off, at no cost.
+- Validation sees every image once, over all processes together.
+- An image that cannot be read ends the iteration with a UsageError that names the file, from
+  wherever it was read.
+- Closing or dropping an iterator ends its threads and processes.
+"""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxeff.data.augment import Augmentation, decode, evaluation_image, train_crop, train_image
+from jaxeff.data.batches import Batches
+from jaxeff.data.concurrency import loader_threads
+from jaxeff.data.dataset import Dataset, Source
+from jaxeff.data.options import WHOLE_BATCH, Shard, StreamOptions
+from jaxeff.data.shuffle import ShuffledStream
+from jaxeff.errors import UsageError
+
+# More unreadable images than this in a row are no accident, and stop the run.
+MOST_SKIPPED = 8
+# Drawing a crop takes microseconds, so a few batches ahead of their use cost next to nothing.
+_CROP_BATCHES_AHEAD = 4
+_CROP_BYTES = 32
+
+
+def train_batches(
+    dataset: Dataset,
+    image_size: int,
+    augmentation: Augmentation,
+    options: StreamOptions,
+    shard: Shard = WHOLE_BATCH,
+) -> Batches:
+    """The endless stream of training batches, this process's part of each.
+
+    Reading starts at once, in the background.
+
+    Args:
+      dataset: where the images come from.
+      image_size: side of the square images, pixels.
+      augmentation: how the images vary.
+      options: batch size, seed, and how the batches are made.
+      shard: this process's part of each batch; all of it by default.
+
+    Returns:
+      An iterator over `{"image": uint8 [n, image_size, image_size, 3], "label": int32 [n]}`, with n
+      = `options.batch_size` / `shard.process_count`.
+
+    Raises:
+      UsageError: the batch does not divide among the processes or, while iterating, an image cannot
+        be read.
+    """
+    example = _train_example if options.on_bad_image == "stop" else _train_example_or_next
+    return _training_stream(
+        dataset.train,
+        functools.partial(example, size=image_size, augmentation=augmentation),
+        options,
+        shard,
+        num_threads=loader_threads(dataset.train),
+        example_bytes=image_size**2 * 3,
+    )
+
+
+def crop_batches(
+    dataset: Dataset,
+    augmentation: Augmentation,
+    options: StreamOptions,
+    shard: Shard = WHOLE_BATCH,
+) -> Batches:
+    """The stream of `train_batches`, as boxes in cached images instead of pixels.
+
+    Args:
+      dataset: one whose training images are in memory (`cache.in_memory`).
+      augmentation: as in `train_batches`.
+      options: as in `train_batches`; `num_workers`, `prefetch` and `on_bad_image` have no effect,
+        because nothing is decoded here.
+      shard: as in `train_batches`.
+
+    Returns:
+      An iterator over `{"index": int32 [n], "box": int32 [n, 4], "flip": bool [n], "label": int32
+      [n]}`, for `cache.crop_and_flip`.
+
+    Raises:
+      UsageError: the batch does not divide among the processes.
+    """
+    return _training_stream(
+        dataset.train,
+        functools.partial(_crop_example, augmentation=augmentation),
+        dataclasses.replace(options, num_workers=0, prefetch=_CROP_BATCHES_AHEAD),
+        shard,
+        num_threads=1,
+        example_bytes=_CROP_BYTES,
+    )
+
+
+def validation_batches(
+    dataset: Dataset,
+    image_size: int,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    shard: Shard = WHOLE_BATCH,
+) -> Batches:
+    """All validation images once, in the data set's order, this process's part of each batch.
+
+    The last batch is padded with black images of label 0 whose mask is False. Every process gets
+    the same number of batches, ceil(images / batch_size).
+
+    Args:
+      dataset: where the images come from, and how much of each is shown.
+      image_size: side of the square images, pixels.
+      batch_size: images in a global batch, over all processes.
+      num_workers: worker processes that decode; 0 decodes in threads of this process.
+      shard: this process's part of each batch; all of it by default.
+
+    Returns:
+      An iterator over `{"image": uint8 [n, image_size, image_size, 3], "label": int32 [n], "mask":
+      bool [n]}`, with n = `batch_size` / `shard.process_count`.
+
+    Raises:
+      UsageError: as `train_batches`, or a number is out of range.
+    """
+    options = StreamOptions(batch_size, num_workers=num_workers, prefetch=1)
+    local_batch_size = shard.local_batch_size(batch_size)
+    padded_length = -(-len(dataset.validation) // batch_size) * batch_size
+    example = functools.partial(
+        _validation_example,
+        source=dataset.validation,
+        size=image_size,
+        crop_fraction=dataset.evaluation_crop_fraction,
+    )
+    return Batches(
+        grain.MapDataset.range(padded_length)
+        .slice(shard.positions)
+        .map(example)
+        .batch(local_batch_size),
+        options,
+        num_threads=loader_threads(dataset.validation),
+        batch_bytes=local_batch_size * image_size**2 * 3,
+    )
+
+
+def _training_stream(
+    source: Source,
+    example: Callable[..., dict[str, Any]],
+    options: StreamOptions,
+    shard: Shard,
+    *,
+    num_threads: int,
+    example_bytes: int,
+) -> Batches:
+    """Batches of what `example(position, rng, source=…, stream=…)` makes, without end."""
+    # Two independent random streams from one seed, and no two seeds have one in common.
+    order_seed, augmentation_seed = (
+        int(child.generate_state(1, np.uint64)[0])
+        for child in np.random.SeedSequence(options.seed).spawn(2)
+    )
+    stream = ShuffledStream(len(source), order_seed)
+    local_batch_size = shard.local_batch_size(options.batch_size)
+    return Batches(
+        grain.MapDataset.range(sys.maxsize)  # a length that Grain takes for endless
+        .random_map(
+            functools.partial(example, source=source, stream=stream), seed=augmentation_seed
+        )
+        .slice(shard.positions)
+        .batch(local_batch_size)
+        .slice(slice(options.start_step, None)),
+        options,
+        num_threads=num_threads,
+        batch_bytes=local_batch_size * example_bytes,
+    )
+
+
+def _train_example(
+    position: int,
+    rng: np.random.Generator,
+    *,
+    source: Source,
+    stream: ShuffledStream,
+    size: int,
+    augmentation: Augmentation,
+) -> dict[str, Any]:
+    example = source[stream.index(position)]
+    image = train_image(example["image"], size, augmentation, rng)
+    return {"image": image, "label": np.int32(example["label"])}
+
+
+def _train_example_or_next(
+    position: int,
+    rng: np.random.Generator,
+    *,
+    source: Source,
+    stream: ShuffledStream,
+    size: int,
+    augmentation: Augmentation,
+) -> dict[str, Any]:
+    """The first readable image from `position` on in its epoch, and the indices passed over.
+
+    Which image that is depends on nothing but the position, so it is the same for every worker.
+    """
+    skipped = np.full(MOST_SKIPPED, -1, np.int64)
+    last = min(MOST_SKIPPED, len(source) - 1)
+    for further in range(last + 1):
+        index = stream.index(position, further)
+        example = source[index]
+        try:
+            image = train_image(example["image"], size, augmentation, rng)
+        except UsageError as error:
+            if further == last:
+                raise UsageError(
+                    f"{further + 1} images in a row cannot be read; the last: {error}"
+                ) from error
+            skipped[further] = index
+        else:
+            return {"image": image, "label": np.int32(example["label"]), "skipped": skipped}
+    raise AssertionError("the loop returns or raises")
+
+
+def _crop_example(
+    position: int,
+    rng: np.random.Generator,
+    *,
+    source: Source,
+    stream: ShuffledStream,
+    augmentation: Augmentation,
+) -> dict[str, Any]:
+    index = stream.index(position)
+    example = source[index]
+    height, width = example["image"].shape[:2]
+    box, flip = train_crop(height, width, augmentation, rng)
+    return {
+        "index": np.int32(index),
+        "box": np.array(box, np.int32),
+        "flip": np.bool_(flip),
+        "label": np.int32(example["label"]),
+    }
+
+
+def _validation_example(
+    position: int, *, source: Source, size: int, crop_fraction: float
+) -> dict[str, Any]:
+    if position >= len(source):
+        black = np.zeros((size, size, 3), np.uint8)
+        return {"image": black, "label": np.int32(0), "mask": np.bool_(False)}
+    example = source[position]
+    image = evaluation_image(decode(example["image"]), size, crop_fraction)
+    return {"image": image, "label": np.int32(example["label"]), "mask": np.bool_(True)}

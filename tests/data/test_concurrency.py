@@ -1,0 +1,25 @@
+import numpy as np
+
+from jaxeff.data import loader_processes
+from jaxeff.data.concurrency import loader_threads
+from jaxeff.data.dataset import ArraySource
+
+
+def test_few_cores_decode_in_threads_and_many_in_fewer_processes_than_cores():
+    assert [loader_processes(cores) for cores in (1, 2, 4)] == [0, 0, 0]
+    for cores in range(5, 300):
+        assert 0 < loader_processes(cores) < cores
+
+
+def test_small_images_are_decoded_by_one_thread_and_large_ones_by_one_a_core(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+
+    def source(side):
+        return ArraySource(np.zeros((1, side, side, 3), np.uint8), np.zeros(1, np.int32))
+
+    assert loader_threads(source(64)) == 1
+    assert loader_threads(source(256)) == 3
+
+
+def test_an_unreadable_first_image_is_no_error_yet():
+    assert loader_threads([{"image": b"no image", "label": 0}]) >= 1

@@ -3,13 +3,12 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
-    from jaxeff.data.augment import Augmentation
     from jaxeff.data.batches import Batches
     from jaxeff.data.cache import crop_and_flip, in_memory
     from jaxeff.data.concurrency import loader_processes
     from jaxeff.data.dataset import Dataset
     from jaxeff.data.datasets import load, names
-    from jaxeff.data.options import Shard, StreamOptions
+    from jaxeff.data.options import Augmentation, Shard, StreamOptions
     from jaxeff.data.pipeline import crop_batches, train_batches, validation_batches
 
 __all__ = [

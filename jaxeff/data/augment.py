@@ -9,7 +9,6 @@ import io
 import math
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from jaxeff.data import jpeg
+from jaxeff.data.options import Augmentation
 from jaxeff.errors import UsageError
 
 # Some ImageNet files carry broken camera data. Nothing here reads it, and PIL warns about each.
@@ -30,21 +30,6 @@ _CROP_TRIES = 10
 # What `decode` takes: the path or the bytes of an image file, an array uint8 `[height, width, 3]`,
 # or a PIL image.
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training images vary; by default as in the paper, which used torchvision's settings.
-
-    Attributes:
-      crop_area: smallest and largest area of the crop, as fractions of the image's.
-      crop_aspect: smallest and largest width over height of the crop, before it is squared.
-      horizontal_flip: flip every other image left to right, at random.
-    """
-
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    horizontal_flip: bool = True
 
 
 def random_resized_crop_box(

@@ -1,4 +1,4 @@
-"""What a stream of batches is told: which part of each batch to read, and how to make them."""
+"""What a stream of batches is told: what to read, how to vary it, and how to make batches of it."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,10 @@ ON_BAD_IMAGE = ("stop", "skip")
 
 @dataclass(frozen=True)
 class Shard:
-    """Which part of each global batch this process reads: every `process_count`-th image.
+    """Which part of each global batch this process reads: `process_count` equal parts in order.
+
+    The devices of a run are in the order of its processes, so an image has the same place in the
+    batch however many processes read it, and so the same dropout.
 
     Attributes:
       process_index: which process this is, 0 … process_count − 1.
@@ -28,11 +31,6 @@ class Shard:
                 f"process {self.process_index} of {self.process_count}: count them from 0"
             )
 
-    @property
-    def positions(self) -> slice:
-        """The positions in the global order of images that this process reads."""
-        return slice(self.process_index, None, self.process_count)
-
     def local_batch_size(self, batch_size: int) -> int:
         """The number of images of a global batch that this process reads.
 
@@ -46,6 +44,12 @@ class Shard:
                 f"give a multiple, such as {multiple}"
             )
         return batch_size // self.process_count
+
+    def position(self, local_position: int, batch_size: int) -> int:
+        """The position in the global order of images of one in this process's order."""
+        local_batch_size = self.local_batch_size(batch_size)
+        batch, row = divmod(local_position, local_batch_size)
+        return batch * batch_size + self.process_index * local_batch_size + row
 
 
 WHOLE_BATCH = Shard()
@@ -90,3 +94,18 @@ class StreamOptions:
             raise UsageError(
                 f"--on_bad_image={self.on_bad_image}: give {' or '.join(ON_BAD_IMAGE)}"
             )
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images vary; by default as in the paper, which used torchvision's settings.
+
+    Attributes:
+      crop_area: smallest and largest area of the crop, as fractions of the image's.
+      crop_aspect: smallest and largest width over height of the crop, before it is squared.
+      horizontal_flip: flip every other image left to right, at random.
+    """
+
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    horizontal_flip: bool = True

@@ -22,11 +22,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxeff.data.augment import Augmentation, decode, evaluation_image, train_crop, train_image
+from jaxeff.data.augment import decode, evaluation_image, train_crop, train_image
 from jaxeff.data.batches import Batches
 from jaxeff.data.concurrency import loader_threads
 from jaxeff.data.dataset import Dataset, Source
-from jaxeff.data.options import WHOLE_BATCH, Shard, StreamOptions
+from jaxeff.data.options import WHOLE_BATCH, Augmentation, Shard, StreamOptions
 from jaxeff.data.shuffle import ShuffledStream
 from jaxeff.errors import UsageError
 
@@ -143,8 +143,7 @@ def validation_batches(
         crop_fraction=dataset.evaluation_crop_fraction,
     )
     return Batches(
-        grain.MapDataset.range(padded_length)
-        .slice(shard.positions)
+        _OfShard(grain.MapDataset.range(padded_length), batch_size, shard)
         .map(example)
         .batch(local_batch_size),
         options,
@@ -170,18 +169,32 @@ def _training_stream(
     )
     stream = ShuffledStream(len(source), order_seed)
     local_batch_size = shard.local_batch_size(options.batch_size)
+    # The length is one that Grain takes for endless.
+    examples = grain.MapDataset.range(sys.maxsize).random_map(
+        functools.partial(example, source=source, stream=stream), seed=augmentation_seed
+    )
     return Batches(
-        grain.MapDataset.range(sys.maxsize)  # a length that Grain takes for endless
-        .random_map(
-            functools.partial(example, source=source, stream=stream), seed=augmentation_seed
-        )
-        .slice(shard.positions)
+        _OfShard(examples, options.batch_size, shard)
         .batch(local_batch_size)
         .slice(slice(options.start_step, None)),
         options,
         num_threads=num_threads,
         batch_bytes=local_batch_size * example_bytes,
     )
+
+
+class _OfShard(grain.MapDataset):
+    """The elements of `parent` that are in this process's part of each global batch, in order."""
+
+    def __init__(self, parent: grain.MapDataset, batch_size: int, shard: Shard):
+        super().__init__(parent)
+        self._elements, self._batch_size, self._shard = parent, batch_size, shard
+
+    def __len__(self):
+        return len(self._elements) // self._shard.process_count
+
+    def __getitem__(self, index):
+        return self._elements[self._shard.position(index, self._batch_size)]
 
 
 def _train_example(

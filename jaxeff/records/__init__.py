@@ -1,9 +1,9 @@
 """The run record: what a run measured, in one validated JSON file."""
 
+from jaxeff.atomic import write_atomically as write_atomically
 from jaxeff.records.files import from_json as from_json
 from jaxeff.records.files import read as read
 from jaxeff.records.files import write as write
-from jaxeff.atomic import write_atomically as write_atomically
 from jaxeff.records.provenance import environment as environment
 from jaxeff.records.provenance import software as software
 from jaxeff.records.record import SCHEMA_VERSION as SCHEMA_VERSION

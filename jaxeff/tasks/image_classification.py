@@ -1,5 +1,7 @@
 """Image classification: which of K classes a square image belongs to."""
 
+from __future__ import annotations  # `data.Batches` would import the whole pipeline.
+
 import dataclasses
 from collections.abc import Mapping
 

@@ -4,6 +4,8 @@
 example is, which loss its outputs have and how its metrics are called is the task's own.
 """
 
+from __future__ import annotations  # `data.Batches` would import the whole pipeline.
+
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -40,7 +42,7 @@ class Metric:
         return "max" if self.higher_is_better else "min"
 
     def text(self, value: float, digits: int | None = None) -> str:
-        """The value as people read it, such as `98.31 %`, with `digits` decimals or what it takes."""
+        """The value as people read it, such as `98.31 %`; without `digits`, the decimals it has."""
         scaled = 100 * value if self.is_fraction else value
         number = f"{scaled:.6g}" if digits is None else f"{scaled:.{digits}f}"
         return f"{number} %" if self.is_fraction else number

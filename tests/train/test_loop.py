@@ -133,9 +133,7 @@ def _run_processes(workdir, processes, devices):
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     common = (f"coordinator={address}", f"processes={processes}")
-    started = [
-        _start(workdir, *common, f"id={i}", devices=devices) for i in range(processes)
-    ]
+    started = [_start(workdir, *common, f"id={i}", devices=devices) for i in range(processes)]
     return [_record(process) for process in started]
 
 

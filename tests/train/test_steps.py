@@ -125,7 +125,9 @@ def test_a_gradient_that_is_not_a_number_breaks_its_own_element_alone(task):
         def __call__(self, images, train=False):
             a = self.param("a", nn.initializers.ones, (3,))
             b = self.param("b", nn.initializers.ones, (2,))
-            return jnp.zeros((len(images), 10)).at[0, 0].set(a @ jnp.array([jnp.inf, 1, 1]) * 0 + b[0])
+            return (
+                jnp.zeros((len(images), 10)).at[0, 0].set(a @ jnp.array([jnp.inf, 1, 1]) * 0 + b[0])
+            )
 
     tx = optax.sgd(0.1)
     state = steps.initial_state(Broken(), tx, task, seed=0)

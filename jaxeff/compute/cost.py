@@ -227,7 +227,7 @@ class _Counted:
 
     @property
     def total(self) -> Cost:
-        """The cost of every time that it executes, on all devices together."""
+        """The cost of all its executions, on all devices together."""
         times = self.operation.times
         return Cost(self.macs * times, self.rule.flops * times, self.rule.transcendentals * times)
 

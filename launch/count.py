@@ -8,8 +8,8 @@ read and no accelerator is touched; the numbers are the same on every machine.
 
     python launch/count.py --models=shufflenet_v2 --image_size=64 --breakdown
 
-adds, for one model, where a training step's operations are, layer by layer, and how the count of
-XLA follows from the multiply-accumulates.
+lists, for one model, the operations of a training step layer by layer, and derives the count of XLA
+from the multiply-accumulates.
 
 The columns: forward multiply-accumulates of one image, padding included (MACs); the paper's MACs
 and ours relative to them; XLA's count of a training step for each image, update included, and its
@@ -28,18 +28,19 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", 224, "Side of the images in pixels.", lower_bound=1
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 256, "Images a step; the update is shared by them.", lower_bound=1
+    "batch_size", 256, "Images a step, over which the update is spread.", lower_bound=1
 )
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Classes.", lower_bound=1)
-_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json", "csv"], "What to print.")
-_BREAKDOWN = flags.DEFINE_bool("breakdown", False, "A layer table, for one model.")
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Number of classes.", lower_bound=1)
+_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json", "csv"], "How to print the costs.")
+_BREAKDOWN = flags.DEFINE_bool("breakdown", False, "Print a table of layers, for one model.")
 
 
 def main() -> int:
     """Counts and prints; returns the exit status."""
     import os
 
-    os.environ["JAX_PLATFORMS"] = "cpu"  # Here and in the processes that count: touch nothing else.
+    # Counting touches no accelerator, here and in the processes that this one starts.
+    os.environ["JAX_PLATFORMS"] = "cpu"
 
     import models
     from jaxeff.errors import UsageError
@@ -63,7 +64,7 @@ def main() -> int:
 
 
 def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> dict:
-    """What architecture `name` costs, by column; the paper's are None where it has none."""
+    """Returns what architecture `name` costs, by column; None where the paper has no number."""
     import jax
     import jax.numpy as jnp
 
@@ -91,35 +92,36 @@ def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> d
         "compute_exact_macs": None,
         "compute_xla": None,
     }
-    published_row = {row.our_name: row for row in published.alexnet_level()}.get(name)
-    if published_row is not None and image_size == 224:
-        seen = published_row.epochs * compute.IMAGENET_EPOCH_IMAGES
+    in_paper = {printed.our_name: printed for printed in published.alexnet_level()}.get(name)
+    if in_paper is not None and image_size == 224:
+        images_trained_on = in_paper.epochs * compute.IMAGENET_EPOCH_IMAGES
         row |= {
-            "paper_macs_forward_per_image": published_row.macs_forward,
-            "macs_over_paper_macs": cost.macs_forward_per_image / published_row.macs_forward,
-            "paper_epochs": published_row.epochs,
-            "paper_compute": published_row.printed_compute,
-            "compute_exact_macs": compute.paper_flops(cost.macs_forward_per_image, seen),
-            "compute_xla": row["xla_train_flops_per_image"] * seen,
+            "paper_macs_forward_per_image": in_paper.macs_forward,
+            "macs_over_paper_macs": cost.macs_forward_per_image / in_paper.macs_forward,
+            "paper_epochs": in_paper.epochs,
+            "paper_compute": in_paper.printed_compute,
+            "compute_exact_macs": compute.paper_flops(
+                cost.macs_forward_per_image, images_trained_on
+            ),
+            "compute_xla": row["xla_train_flops_per_image"] * images_trained_on,
         }
     return row
 
 
 def breakdown(name: str) -> str:
-    """Where the operations of a training step of `name` are, as text."""
-    cost = counting.training_cost(
+    """Returns a table of the operations in a training step of `name`, layer by layer."""
+    cost = counting.training_step_cost(
         name,
         image_size=_IMAGE_SIZE.value,
         batch_size=_BATCH_SIZE.value,
         num_classes=_NUM_CLASSES.value,
-        by_layer=True,
     )
     title = f"{name} at {_IMAGE_SIZE.value} px: one training step of {_BATCH_SIZE.value} images"
     return f"{title}\n\n{cost}"
 
 
 def headline(rows: list[dict]) -> dict[str, float]:
-    """The paper's factor between AlexNet and EfficientNet-b0, by convention; empty without both."""
+    """Returns the factor between AlexNet and EfficientNet-b0 by convention; empty without both."""
     by_name = {row["model"]: row for row in rows}
     if not {"alexnet", "efficientnet_b0"} <= set(by_name):
         return {}
@@ -135,7 +137,7 @@ def headline(rows: list[dict]) -> dict[str, float]:
 
 
 def print_table(rows: list[dict], headlines: dict[str, float]) -> None:
-    """Columns for people, in millions."""
+    """Prints columns for people, in millions."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -175,14 +177,14 @@ def print_table(rows: list[dict], headlines: dict[str, float]) -> None:
 
 
 def print_json(rows: list[dict], headlines: dict[str, float]) -> None:
-    """`{"models": [row, …], "alexnet_to_efficientnet_b0": {convention: factor}}`, base units."""
+    """Prints `{"models": […], "alexnet_to_efficientnet_b0": {convention: factor}}`, base units."""
     import json
 
     print(json.dumps({"models": rows, "alexnet_to_efficientnet_b0": headlines}, indent=1))
 
 
 def print_csv(rows: list[dict], headlines: dict[str, float]) -> None:
-    """One line a model, base units, empty where the paper has no number."""
+    """Prints a line for each model in base units, empty where the paper has no number."""
     import csv
     import sys
 

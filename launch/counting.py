@@ -1,12 +1,32 @@
-"""What the commands that count share: a model's training step as the paper trains it, all cores."""
+"""Counts models' training steps as the paper trains them, several at a time."""
 
 
-def training_cost(name: str, *, image_size: int, batch_size: int, num_classes: int, by_layer=False):
-    """What one step of the paper's recipe costs for architecture `name`.
+def training_cost(name: str, *, image_size: int, batch_size: int, num_classes: int):
+    """Counts one step of the paper's recipe for architecture `name`.
 
     Returns:
-      A `jaxeff.train.TrainingCost`, or with `by_layer` the `jaxeff.compute.StepCost` behind it.
+      A `jaxeff.train.TrainingCost`.
     """
+    from jaxeff import train
+
+    module, optimizer, data = _paper_training(name, image_size, batch_size, num_classes)
+    return train.training_cost(module, optimizer, **data)
+
+
+def training_step_cost(name: str, *, image_size: int, batch_size: int, num_classes: int):
+    """Counts the step of `training_cost` by layer and phase.
+
+    Returns:
+      A `jaxeff.compute.StepCost`.
+    """
+    from jaxeff import train
+
+    module, optimizer, data = _paper_training(name, image_size, batch_size, num_classes)
+    return train.training_step_cost(module, optimizer, **data)
+
+
+def _paper_training(name: str, image_size: int, batch_size: int, num_classes: int):
+    """Returns a model, the optimizer of the paper's recipe for it, and what its images are like."""
     import models
     from jaxeff import compute, train
     from jaxeff.data.dataset import IMAGENET_MEAN, IMAGENET_STD
@@ -14,19 +34,24 @@ def training_cost(name: str, *, image_size: int, batch_size: int, num_classes: i
     recipe = train.resolve("paper", name, batch_size=batch_size)
     steps_per_epoch = compute.IMAGENET_EPOCH_IMAGES / batch_size
     total_steps = round(recipe.epochs * steps_per_epoch)
-    count = train.training_step_cost if by_layer else train.training_cost
-    return count(
+    return (
         models.create(name, num_classes),
         train.make_optimizer(recipe, total_steps, steps_per_epoch),
-        image_size=image_size,
-        batch_size=batch_size,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        {
+            "image_size": image_size,
+            "batch_size": batch_size,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+        },
     )
 
 
 def in_parallel(function, names: list[str], **arguments) -> list:
-    """`function(name, **arguments)` of each name, on all cores, in order, with a progress bar."""
+    """Calls `function(name, **arguments)` for each name, on all cores, with a progress bar.
+
+    Returns:
+      The results in the order of `names`.
+    """
     import concurrent.futures
     import functools
     import multiprocessing

@@ -1,4 +1,4 @@
-"""What a measurement will take: hours, chip-hours, cost, and images a second to feed.
+"""Estimates what a measurement will take: hours, chip-hours, cost, and images a second to feed.
 
     python launch/plan.py --models=paper --device=v5e --devices=8
 
@@ -8,19 +8,20 @@ touched; XLA counts the FLOPs of a training step (half a minute for the sixteen)
 
     hours = images x (FLOPs of training an image + evaluation) / (devices x peak x utilization)
 
-Count and peak are facts (the source of the peak is printed); utilization, price and, if you give
+Count and peak are facts, and the source of the peak is printed. Utilization, price and, if you give
 them, epochs are assumptions. Utilization differs widely: depthwise networks (MobileNet, ShuffleNet,
 EfficientNet) may stay below 0.1 where ResNet-50 reaches 0.4. Measure yours with
 
     python launch/benchmark.py step --models=resnet50 --batch_size=256 --image_size=224
 
-on the device, and read how many images a second a host's core decodes from
+on the device. To learn how many cores it takes to feed the devices, measure how many images a
+second one core decodes with
 
     python launch/benchmark.py input --data_dir=DIR
 
-and give it as --images_per_second_per_core, for the cores that feeding the devices takes.
+and give that as --images_per_second_per_core.
 
-A device is what JAX calls one: a core of TPU v2 and v3 and half of a TPU7x, otherwise a chip.
+A device is what JAX calls one: a core of TPU v2 and v3, half of a TPU7x, otherwise a chip.
 Prices change too often to be kept here: give --price_per_chip_hour from your provider's list.
 """
 
@@ -38,7 +39,7 @@ _DEVICES = flags.DEFINE_integer("devices", 8, "JAX devices, over all hosts.", lo
 _UTILIZATION = flags.DEFINE_float(
     "utilization",
     0.3,
-    "Assumed share of the devices' peak that training attains, above 0 and at most 1.",
+    "Assumed fraction of the devices' peak that training attains, above 0 and at most 1.",
 )
 _PRICE = flags.DEFINE_float(
     "price_per_chip_hour", None, "In any currency; without it no cost is printed.", lower_bound=0
@@ -50,28 +51,34 @@ _TRAIN_IMAGES = flags.DEFINE_integer(
     "train_images", 1_280_000, "Images an epoch, as the paper counts ImageNet's.", lower_bound=1
 )
 _VALIDATION_IMAGES = flags.DEFINE_integer(
-    "validation_images", VALIDATION_IMAGES, "Images an evaluation, one an epoch.", lower_bound=0
+    "validation_images",
+    VALIDATION_IMAGES,
+    "Images an evaluation, of which there is one an epoch.",
+    lower_bound=0,
 )
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Side in pixels.", lower_bound=1)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 224, "Side of the images in pixels.", lower_bound=1
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images a step.", lower_bound=1)
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Classes.", lower_bound=1)
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Number of classes.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "bfloat16"], "Of the arithmetic, which decides the peak."
+    "dtype", "float32", ["float32", "bfloat16"], "Type of the arithmetic, which decides the peak."
 )
 _PER_CORE = flags.DEFINE_float(
     "images_per_second_per_core",
     None,
-    "What a core of the hosts decodes, from benchmark.py input; adds the cores needed.",
+    "What one core of a host decodes, by benchmark.py input; adds the cores that feeding takes.",
     lower_bound=1e-9,
 )
-_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
+_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "How to print the plan.")
 
 
 def main() -> int:
     """Counts, plans and prints; returns the exit status."""
     import os
 
-    os.environ["JAX_PLATFORMS"] = "cpu"  # Here and in the processes that count: touch nothing else.
+    # Counting touches no accelerator, here and in the processes that this one starts.
+    os.environ["JAX_PLATFORMS"] = "cpu"
 
     import models
     from jaxeff import compute
@@ -79,7 +86,7 @@ def main() -> int:
     from jaxeff.errors import UsageError
 
     if not 0 < _UTILIZATION.value <= 1:
-        raise UsageError(f"--utilization={_UTILIZATION.value}: give a share above 0, at most 1")
+        raise UsageError(f"--utilization={_UTILIZATION.value}: give a fraction above 0, at most 1")
     if _EPOCHS.value is not None and not _EPOCHS.value > 0:
         raise UsageError(f"--epochs={_EPOCHS.value}: give a number above 0")
     device_kind = compute.find_device(_DEVICE.value)
@@ -125,7 +132,7 @@ def main() -> int:
 
 
 def epochs_of(name: str) -> float:
-    """`--epochs`, or those that the paper's Table 3 prints for a model."""
+    """Returns `--epochs`, or those that the paper's Table 3 prints for a model."""
     from jaxeff.errors import UsageError
     from jaxeff.report import published
 
@@ -138,13 +145,13 @@ def epochs_of(name: str) -> float:
 
 
 def plan(name: str, epochs: float, cost, assumptions: dict) -> dict:
-    """What training one model takes.
+    """Plans the training of one model.
 
     Args:
-      name: of the model.
+      name: name of the model.
       epochs: passes over `train_images`, with an evaluation after each.
-      cost: `jaxeff.train.TrainingCost` of a step.
-      assumptions: as `main` puts them together.
+      cost: the `jaxeff.train.TrainingCost` of a step.
+      assumptions: what `main` prints as assumptions.
 
     Returns:
       FLOPs (XLA's count for training, two a multiply-accumulate for evaluation), hours, chip-hours,
@@ -179,7 +186,7 @@ def plan(name: str, epochs: float, cost, assumptions: dict) -> dict:
 
 
 def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
-    """Columns for people, then what they rest on."""
+    """Prints columns for people, then what they rest on."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -229,7 +236,7 @@ def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
 
 
 def print_json(rows: list[dict], total: dict, assumptions: dict) -> None:
-    """`{"assumptions": …, "models": [row, …], "total": …}`, base units."""
+    """Prints `{"assumptions": …, "models": [row, …], "total": …}`, in base units."""
     import json
 
     print(json.dumps({"assumptions": assumptions, "models": rows, "total": total}, indent=1))

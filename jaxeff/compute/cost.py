@@ -1,7 +1,8 @@
-"""What one call of a function costs, by operation, module and phase, and twice over.
+"""Counts what one call of a function costs, by operation, module and phase, in two ways.
 
 XLA's count and one that is walked from the jaxpr are made independently, and their difference is
-broken down until what is left is unexplained. A step whose two counts agree has been counted.
+broken down into terms; what no term explains is left over. A step whose two counts agree has been
+counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,9 +10,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import jax
+
 from jaxeff.compute.macs import operation_macs
-from jaxeff.compute.operations import PHASES, operations
-from jaxeff.compute.xla import trace, xla_cost
+from jaxeff.compute.operations import Operation, operations
+from jaxeff.compute.phases import PHASES
+from jaxeff.compute.walk import uncounted_in
+from jaxeff.compute.xla import XlaCost, trace, xla_cost
 from jaxeff.compute.xla_rules import KERNELS, KINDS, PRODUCTS, Rule, rule
 from jaxeff.errors import UsageError
 
@@ -25,7 +30,7 @@ HIDDEN_KERNELS = "Pallas kernels, which XLA does not see"
 
 @dataclass(frozen=True)
 class Cost:
-    """What some operations of a program cost together, in one call of it.
+    """What some operations of a program cost together in one call of it.
 
     Attributes:
       macs: multiply-accumulates of matrix products and convolutions, padding included.
@@ -52,8 +57,8 @@ class CostLine:
 
     Attributes:
       source: the Flax module path (`Net/Conv_0`) or `jax.named_scope`; `""` outside any.
-      phase: `forward`, `forward, recomputed`, `gradient to inputs`, `gradient to weights` or
-        `update`; `jaxeff.compute.operations.operations` says how they are told apart.
+      phase: `forward`, `forward, rematerialised`, `gradient to inputs`, `gradient to weights` or
+        `update`; `jaxeff.compute.phases` says how they are told apart.
       primitive: the JAX primitive (`dot_general`).
       kind: one of `jaxeff.compute.xla_rules.KINDS`.
       times: how often it executes, loops and devices included.
@@ -75,15 +80,15 @@ class StepCost:
     Attributes:
       lines: the independent count, by source, phase and primitive, in order of execution.
       xla_flops: XLA's count as it stands (loop bodies once, one device); None where XLA cannot
-        lower the function for TPU, and `unseen` says so.
-      xla_transcendentals: likewise.
-      breakdown: the terms that lead from 2 × MACs to `xla_flops`, in operations; they and
+        lower the function for TPU, and `uncounted` says so.
+      xla_transcendentals: XLA's count of transcendental functions, likewise.
+      breakdown: the terms that lead from 2 × MACs to `xla_flops`, in operations. They and
         `unexplained` add up to it.
       unexplained: `xla_flops` less all terms of `breakdown`; None where `xla_flops` is. XLA adds up
-        in single precision: of a count above 2^24 some 1e-5 is rounding, and unexplained.
+        in single precision, so that of a count above 2^24 some 1e-5 may be rounding.
       notes: choices that were made, such as the branch of a `cond`.
-      unseen: what is not, or not fully, in the count, each with its place. Empty for a complete
-        count.
+      uncounted: what is not, or not fully, in the count, each with its place. It is empty if the
+        count is complete.
     """
 
     lines: tuple[CostLine, ...]
@@ -92,7 +97,7 @@ class StepCost:
     breakdown: Mapping[str, int]
     unexplained: int | None
     notes: tuple[str, ...]
-    unseen: tuple[str, ...]
+    uncounted: tuple[str, ...]
 
     @property
     def macs(self) -> int:
@@ -110,7 +115,7 @@ class StepCost:
         return self.total().transcendentals
 
     def total(self) -> Cost:
-        """The whole of the independent count."""
+        """The independent count of all operations together."""
         return sum((line.cost for line in self.lines), Cost())
 
     def by_source(self) -> dict[str, Cost]:
@@ -133,7 +138,7 @@ class StepCost:
         return costs
 
     def table(self) -> str:
-        """The cost of each module by phase, then the breakdown: lines of text."""
+        """Lines of text: the cost of each module by phase, then the breakdown."""
         phases = [phase for phase, cost in self.by_phase().items() if cost.macs]
         macs: dict[tuple[str, str], int] = {}
         for line in self.lines:
@@ -165,7 +170,7 @@ class StepCost:
             terms.append(["XLA's count, FLOPs", f"{self.xla_flops:,}"])
             text.append(_aligned(terms))
         text += [f"note: {note}" for note in self.notes]
-        text += [f"not counted: {name}" for name in self.unseen]
+        text += [f"not counted: {name}" for name in self.uncounted]
         return "\n".join(text)
 
     def __str__(self) -> str:
@@ -173,13 +178,13 @@ class StepCost:
 
 
 def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
-    """Count what one call of `fn(*args, **kwargs)` costs, twice and independently.
+    """Counts what one call of `fn(*args, **kwargs)` costs, twice and independently.
 
-    One count is XLA's (`xla_flops`), the other is walked from the jaxpr: multiply-accumulates as in
+    One count is XLA's (`xla_flops`). The other is walked from the jaxpr: multiply-accumulates as in
     `count_macs`, and every other operation by the rules of `jaxeff.compute.xla_rules`, by module
     and by phase of a training step. `fn` is neither compiled nor run, and the result does not
-    depend on the machine. What the walk cannot see into is named in `unseen`; only then can the
-    count be too low.
+    depend on the machine. `uncounted` names what the walk cannot see into; only if it names
+    something can the count be too low.
 
     The function may be jitted, pmapped, vmapped, differentiated, rematerialised. A `pmap` or
     `shard_map` counts on all of its devices together, so that a step over four devices has the
@@ -188,59 +193,102 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
     Args:
       fn: any function that JAX can trace.
       *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
-      **kwargs: likewise.
+      **kwargs: its keyword arguments, likewise.
 
     Returns:
-      The two counts, and what lies between them.
+      The two counts, and the terms of their difference.
 
     Raises:
       UsageError: `fn` cannot be traced with these arguments.
     """
     traced = trace(fn, args, kwargs)
-    flat = operations(traced.jaxpr, lambda eqn: rule(eqn).flops)
-    unseen = list(flat.unseen)
-    named = {"tpu_custom_call"}  # Pallas kernels, which the walk names
-    lines: dict[tuple[str, str, str, str], list] = {}
+    program = operations(traced.jaxpr)
+    counted = [_count(operation) for operation in program.operations]
+    xla, xla_error = _xla_cost_or_error(traced)
+    breakdown = _breakdown(counted, program.loop_counters)
+    return StepCost(
+        lines=_lines(counted),
+        xla_flops=xla.flops if xla else None,
+        xla_transcendentals=xla.transcendentals if xla else None,
+        breakdown=MappingProxyType(breakdown),
+        unexplained=xla.flops - sum(breakdown.values()) if xla else None,
+        notes=program.notes,
+        uncounted=tuple(dict.fromkeys([*program.uncounted, *_uncounted(counted, xla), *xla_error])),
+    )
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """An operation with the cost of executing it once."""
+
+    operation: Operation
+    rule: Rule
+    macs: int
+
+    @property
+    def total(self) -> Cost:
+        """The cost of all its executions, on all devices together."""
+        times = self.operation.times
+        return Cost(self.macs * times, self.rule.flops * times, self.rule.transcendentals * times)
+
+
+def _count(operation: Operation) -> _Counted:
+    counted = rule(operation.eqn)
+    if operation.folded:
+        counted = Rule(counted.kind)
+    return _Counted(operation, counted, operation_macs(operation))
+
+
+def _lines(counted: list[_Counted]) -> tuple[CostLine, ...]:
+    """The costs, summed by source, phase, primitive and kind."""
+    times: dict[tuple[str, str, str, str], int] = {}
+    costs: dict[tuple[str, str, str, str], Cost] = {}
+    for each in counted:
+        operation = each.operation
+        key = operation.source, operation.phase, operation.primitive, each.rule.kind
+        times[key] = times.get(key, 0) + operation.times
+        costs[key] = costs.get(key, Cost()) + each.total
+    return tuple(CostLine(*key, times[key], costs[key]) for key in costs)
+
+
+def _breakdown(counted: list[_Counted], loop_counters: int) -> dict[str, int]:
+    """The terms that lead from 2 × MACs to XLA's count, which they add up to."""
     terms = dict.fromkeys(
         (MACS, PADDING, *KINDS[1:], LOOPS, DEVICES, LOOP_COUNTERS, HIDDEN_KERNELS), 0
     )
-    terms[LOOP_COUNTERS] = flat.loop_counters
-    for step in flat.operations:
-        each = Rule(rule(step.eqn).kind) if step.folded else rule(step.eqn)
-        macs = operation_macs(step)
-        unseen += [f"{name} in {step.source or 'the function itself'}" for name in each.hidden]
-        named.update(each.hidden)
-        if each.kind == PRODUCTS:
-            terms[MACS] += 2 * macs * step.times
-            terms[PADDING] -= (2 * macs - each.flops) * step.times
+    terms[LOOP_COUNTERS] = loop_counters
+    for each in counted:
+        operation, kind, flops = each.operation, each.rule.kind, each.rule.flops
+        if kind == PRODUCTS:
+            terms[MACS] += 2 * each.macs * operation.times
+            terms[PADDING] -= (2 * each.macs - flops) * operation.times
         else:
-            terms[each.kind] += each.flops * step.times
-        if each.kind == KERNELS:
-            terms[HIDDEN_KERNELS] -= each.flops * step.times
+            terms[kind] += flops * operation.times
+        if kind == KERNELS:
+            terms[HIDDEN_KERNELS] -= flops * operation.times
         else:
-            terms[LOOPS] += each.flops * (step.counted - step.shared)
-            terms[DEVICES] += each.flops * (step.shared - step.times)
-        key = step.source, step.phase, step.primitive, each.kind
-        line = lines.setdefault(key, [0, Cost()])
-        line[0] += step.times
-        line[1] += Cost(
-            macs * step.times, each.flops * step.times, each.transcendentals * step.times
-        )
+            terms[LOOPS] += flops * (operation.times_in_xla - operation.times_per_device)
+            terms[DEVICES] += flops * (operation.times_per_device - operation.times)
+    return terms
+
+
+def _uncounted(counted: list[_Counted], xla: XlaCost | None) -> list[str]:
+    """What neither the rules nor XLA count: within operations, then custom calls."""
+    within = [(name, each.operation.source) for each in counted for name in each.rule.uncounted]
+    # The walk names Pallas kernels itself, and counts them where they come with an estimate.
+    named = {"tpu_custom_call", *(name for name, _ in within)}
+    calls = xla.custom_calls if xla else ()
+    return [uncounted_in(*each) for each in within] + [
+        f"custom call {name}" for name in calls if name not in named
+    ]
+
+
+def _xla_cost_or_error(traced: jax.stages.Traced) -> tuple[XlaCost | None, list[str]]:
+    """XLA's count, or None and why there is none."""
     try:
-        xla = xla_cost(traced)
-        unseen += [f"custom call {name}" for name in xla.custom_calls if name not in named]
+        return xla_cost(traced), []
     except UsageError as error:
-        xla = None
-        unseen.append(f"XLA's count: {error}")
-    return StepCost(
-        tuple(CostLine(*key, times, cost) for key, (times, cost) in lines.items()),
-        xla.flops if xla else None,
-        xla.transcendentals if xla else None,
-        MappingProxyType(terms),
-        xla.flops - sum(terms.values()) if xla else None,
-        flat.notes,
-        tuple(dict.fromkeys(unseen)),
-    )
+        return None, [f"XLA's count: {error}"]
 
 
 def _number(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What the hardware could do at most: published peaks by device, and one to measure.
+"""Says what hardware can do at most: by the peaks that makers publish, or by measuring one.
 
 Peaks are for dense matrix products. `float32` is arithmetic in full single precision (on NVIDIA
 GPUs the CUDA cores), `tfloat32` the tensor cores' TF32, which JAX uses for float32 arrays on
@@ -91,10 +91,10 @@ PEAKS: dict[str, tuple[dict[str, float], str]] = {
     ),
 }
 
-# JAX devices a chip, where it is not one: what is booked and paid for is the chip.
+# JAX devices of a chip, where they are not one: what is booked and paid for is the chip.
 DEVICES_PER_CHIP = {"TPU v2": 2, "TPU v3": 2, "TPU7x": 2}
 
-# What people call a device that has several forms, or another name in `PEAKS`.
+# What people call a device that has several variants, or another name in `PEAKS`.
 _NICKNAMES = {
     "p100": "P100-SXM2",
     "v100": "V100-SXM2",
@@ -104,17 +104,17 @@ _NICKNAMES = {
     "7x": "TPU7x",
 }
 
-# The precisions in which JAX by default multiplies arrays of a dtype, the first that a device has.
+# JAX by default multiplies arrays of a dtype in the first of these precisions that a device has.
 _MULTIPLIED_IN = {
     "float32": ("tfloat32", "float32", "bfloat16"),
 }
 
 
 def find_device(name: str) -> str:
-    """The key of `PEAKS` that people mean by `name`, for instance `v5e`, `a100` or `TPU v4`.
+    """Returns the key of `PEAKS` that people mean by `name`, such as `v5e`, `a100` or `TPU v4`.
 
     Raises:
-      UsageError: it means none of them.
+      UsageError: people call no device of the table so.
     """
     keys = {key.lower(): key for key in PEAKS}
     keys |= {re.sub(r"^(nvidia|tpu|tesla) ", "", key): full for key, full in keys.items()}
@@ -131,7 +131,7 @@ def find_device(name: str) -> str:
 
 
 def arithmetic_peak(device_kind: str, dtype: DTypeLike | str) -> tuple[float, str] | None:
-    """The peak of one JAX device in the precision in which JAX multiplies arrays of `dtype`.
+    """Returns a JAX device's peak in the precision in which JAX multiplies arrays of `dtype`.
 
     That is TF32 for float32 arrays on an A100, bfloat16 for float32 arrays on a TPU: unlike
     `peak_flops_per_second`, which asks for one precision by name.
@@ -147,7 +147,7 @@ def arithmetic_peak(device_kind: str, dtype: DTypeLike | str) -> tuple[float, st
 
 
 def peak_flops_per_second(device_kind: str, dtype: DTypeLike | str) -> float | None:
-    """Published peak of dense matrix products on one JAX device.
+    """Returns the published peak of dense matrix products on one JAX device.
 
     Args:
       device_kind: `jax.Device.device_kind`, for instance `TPU v5 lite` or `NVIDIA H100 80GB HBM3`.
@@ -156,9 +156,9 @@ def peak_flops_per_second(device_kind: str, dtype: DTypeLike | str) -> float | N
       dtype: `float32`, `bfloat16`, `float16` (a NumPy or JAX type or its name), or `tfloat32`.
 
     Returns:
-      Floating-point operations a second, two for a multiply-accumulate; None where no peak is
-      known: CPUs, devices that the table lacks, precisions that the device lacks, parts of a GPU
-      (MIG).
+      Floating-point operations a second, two for a multiply-accumulate. None where no peak is
+      known: for CPUs, devices that the table lacks, precisions that the device lacks, and parts
+      of a GPU (MIG).
     """
     if re.search(r"\bMIG\b", device_kind):
         return None
@@ -170,11 +170,11 @@ def peak_flops_per_second(device_kind: str, dtype: DTypeLike | str) -> float | N
 
 
 def measure_matmul_peak(dtype: DTypeLike | str, size: int = 4096) -> float:
-    """Measured, not published: the rate of large square matrix products on the first device.
+    """Measures the rate of large square matrix products on the first device.
 
     Runs chained products of `[size, size]` matrices in one program, five times, and takes the
-    fastest. Other work on the device, its clocks and its temperature are in the number. It occupies
-    the device for about a second.
+    fastest. Other work on the device, its clocks and its temperature change the number. Measuring
+    occupies the device for about a second.
 
     Args:
       dtype: `float32`, `bfloat16`, `float16`, or `tfloat32`, which only NVIDIA GPUs have. `float32`

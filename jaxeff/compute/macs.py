@@ -1,4 +1,4 @@
-"""Multiply-accumulates of matrix products and convolutions, counted from the jaxpr."""
+"""Counts the multiply-accumulates of matrix products and convolutions from the jaxpr."""
 
 import math
 from collections.abc import Callable
@@ -6,19 +6,14 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from jaxeff.compute.operations import (
-    INPUT_GRADIENT,
-    WEIGHT_GRADIENT,
-    Operation,
-    operations,
-)
+from jaxeff.compute.operations import Operation, operations
+from jaxeff.compute.phases import INPUT_GRADIENT, WEIGHT_GRADIENT
 from jaxeff.compute.xla import trace
-from jaxeff.compute.xla_rules import rule
 from jaxeff.errors import UsageError
 
 
 def count_macs(fn: Callable[..., Any], *args: Any) -> int:
-    """Multiply-accumulates of `fn(*args)`, counted as the field's counters do.
+    """Counts the multiply-accumulates of `fn(*args)` as the field's counters do.
 
     A matrix product counts the elements of its result times the length that it contracts. A
     convolution counts its output positions × kernel positions × output channels × input channels of
@@ -28,7 +23,7 @@ def count_macs(fn: Callable[..., Any], *args: Any) -> int:
     what the convolution costs, as in PyTorch's `torch.utils.flop_counter`; for a grouped
     convolution's weight gradient that counter counts the groups twice, and this one does not.
 
-    Loops of known length count as often as they run, a `cond` at its dearest branch, a
+    Loops of known length count as often as they run, a `cond` at its most expensive branch, a
     `jax.lax.platform_dependent` at the branch of a TPU, `pmap` and `shard_map` on all devices
     together, rematerialised code as often as it is computed, unused results not at all. Only matrix
     products and convolutions count (`dot_general` and `conv_general_dilated`): nothing
@@ -45,53 +40,58 @@ def count_macs(fn: Callable[..., Any], *args: Any) -> int:
       UsageError: `fn` cannot be traced with these arguments, or something in it cannot be counted:
         a `while` loop of unknown length, a callback to Python, a foreign function, a Pallas kernel.
     """
-    return sum(operation_macs(step) * step.times for step in _visible_operations(fn, args))
+    return sum(operation_macs(each) * each.times for each in _all_operations(fn, args))
 
 
 def count_activations(fn: Callable[..., Any], *args: Any) -> int:
-    """Elements that the matrix products and convolutions of `fn(*args)` write.
+    """Counts the elements that the matrix products and convolutions of `fn(*args)` write.
 
-    The measure of Radosavovic et al. 2020 (Designing Network Design Spaces) for what a network
-    holds and moves besides its parameters; runtime on accelerators follows it more closely than
-    FLOPs.
+    Radosavovic et al. 2020 (Designing Network Design Spaces) measure so what a network holds and
+    moves besides its parameters; runtime on accelerators follows it more closely than FLOPs.
 
     Args:
-      fn: as for `count_macs`; a forward pass, for the usual meaning.
-      *args: likewise.
+      fn: as for `count_macs`; usually a forward pass.
+      *args: as for `count_macs`.
 
     Returns:
-      Elements, each of the bytes of its type.
+      The number of elements, of whatever type they are.
 
     Raises:
       UsageError: as `count_macs`.
     """
     return sum(
-        math.prod(step.eqn.outvars[0].aval.shape) * step.times
-        for step in _visible_operations(fn, args)
-        if step.primitive in ("dot_general", "conv_general_dilated")
+        math.prod(each.eqn.outvars[0].aval.shape) * each.times
+        for each in _all_operations(fn, args)
+        if each.primitive in ("dot_general", "conv_general_dilated")
     )
 
 
-def _visible_operations(fn, args):
-    flat = operations(trace(fn, args, {}).jaxpr, lambda eqn: rule(eqn).flops)
-    kernels = ["pallas_call" for step in flat.operations if step.primitive == "pallas_call"]
-    if flat.unseen or kernels:
+def _all_operations(fn: Callable[..., Any], args: tuple) -> tuple[Operation, ...]:
+    """The operations of `fn(*args)`.
+
+    Raises:
+      UsageError: `fn` cannot be traced, or its operations are not all known.
+    """
+    program = operations(trace(fn, args, {}).jaxpr)
+    kernels = [each.primitive for each in program.operations if each.primitive == "pallas_call"]
+    if program.uncounted or kernels:
         raise UsageError(
-            f"cannot count {getattr(fn, '__name__', fn)}: {'; '.join([*flat.unseen, *kernels])}; "
+            f"cannot count {getattr(fn, '__name__', fn)}: "
+            f"{'; '.join([*program.uncounted, *kernels])}; "
             "jaxeff.compute.step_cost counts the rest"
         )
-    return flat.operations
+    return program.operations
 
 
 def operation_macs(operation: Operation) -> int:
-    """Multiply-accumulates of one execution of an operation: 0 unless it is a product.
+    """Counts the multiply-accumulates of one execution of an operation: 0 unless it is a product.
 
     For each spatial dimension of a convolution, with `k` kernel positions, `i` input and `o` output
     positions of the forward convolution, the count is `k × o`, or `k × i` if the forward
-    convolution is a transposed one (it dilates its input). Of its gradients the same is counted:
-    the gradient to inputs convolves the output's cotangent (its input has `o` positions, its output
-    `i`), the gradient to weights convolves the input with the cotangent as its kernel (its kernel
-    has `o` positions, its output `k`).
+    convolution is a transposed one (it dilates its input). Its gradients count the same. The
+    gradient to inputs convolves the output's cotangent: its input has `o` positions, its output
+    `i`. The gradient to weights convolves the input with the cotangent as its kernel: its kernel
+    has `o` positions, its output `k`.
     """
     eqn = operation.eqn
     if operation.primitive == "dot_general":

@@ -1,4 +1,4 @@
-"""Units of training compute, and the paper's own way of counting it."""
+"""Converts training compute between units, and counts it as the paper does."""
 
 TERAFLOP_S_DAY = 8.64e16
 """Operations in a teraflop/s-day: 1e12 operations a second for 86 400 seconds.
@@ -12,10 +12,10 @@ IMAGENET_EPOCH_IMAGES = 1_280_000
 
 
 def teraflop_s_days(flops: float) -> float:
-    """Convert a number of operations to teraflop/s-days.
+    """Converts a number of operations to teraflop/s-days.
 
     Args:
-      flops: operations, in whichever convention; the conversion leaves it as it is.
+      flops: operations, in whichever convention they are counted.
 
     Returns:
       `flops / 8.64e16`.
@@ -24,14 +24,14 @@ def teraflop_s_days(flops: float) -> float:
 
 
 def paper_flops(macs_forward_per_image: float, images: float) -> float:
-    """Training compute as the paper counts it: 3 × forward multiply-accumulates × images.
+    """Counts training compute as the paper does: 3 × forward multiply-accumulates × images.
 
     The factor 3 is the forward pass and a backward pass of twice its cost. A multiply-accumulate is
     one operation here, so that this is about half of what hardware counts (FLOPs).
 
     Args:
       macs_forward_per_image: multiply-accumulates of one image's forward pass.
-      images: images trained on, all epochs together.
+      images: number of images trained on, all epochs together.
 
     Returns:
       Operations. Divide by `TERAFLOP_S_DAY` for teraflop/s-days.

@@ -1,12 +1,12 @@
-"""XLA's count: the `flops` of its HLO cost analysis, of a program lowered for TPU.
+"""Reads XLA's count, the `flops` of its HLO cost analysis of a program lowered for TPU.
 
 Nothing is compiled and nothing runs. The program is lowered for the platform `tpu` whatever the
-machine has, so that the count is of the native convolutions and matrix products, and the analysis
-is made by XLA's own code in jaxlib, through a CPU client. `jax.stages.Lowered.cost_analysis` makes
-the same call with the current backend's client, which on GPUs and TPUs it refuses (it answers
-`None`): hence the call of this file.
+machine has, so that the count is of the native convolutions and matrix products, and XLA's own code
+in jaxlib analyses it, through a CPU client. `jax.stages.Lowered.cost_analysis` makes the same call
+with the client of the current backend, and answers `None` on GPUs and TPUs: hence the call here.
 """
 
+import collections
 import functools
 import math
 import re
@@ -21,8 +21,8 @@ from jaxlib import _jax, xla_client
 
 from jaxeff.errors import UsageError
 
-# Custom calls that say where values live and do no arithmetic: what `shard_map`, `pmap` and
-# sharding constraints become.
+# Custom calls that say where values live and do no arithmetic: `shard_map`, `pmap` and sharding
+# constraints become such calls.
 _PLACEMENT_CALL = re.compile(
     r"xla\.sdy\.|Sharding$|SPMDFullToShardShape$|SPMDShardToFullShape$|annotate_device_placement$"
 )
@@ -36,8 +36,8 @@ class XlaCost:
 
     Attributes:
       flops: floating-point (and integer) operations; a multiply-accumulate is two. A loop's body is
-        counted once, one device's share of a `pmap` or `shard_map` is counted.
-      transcendentals: exp, log, tanh and their like, which XLA keeps apart from `flops`.
+        counted once, and so is one device of a `pmap` or `shard_map`.
+      transcendentals: exp, log, tanh and their like, which XLA keeps out of `flops`.
       custom_calls: targets of the custom calls in the program, whose work XLA cannot see, sorted.
     """
 
@@ -47,10 +47,10 @@ class XlaCost:
 
 
 def trace(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> jax.stages.Traced:
-    """Trace `fn` for arguments of these shapes, wherever their values are.
+    """Traces `fn` for arguments of these shapes, wherever their values are.
 
     Args:
-      fn: any function that JAX can trace; one that is jitted keeps its static arguments.
+      fn: any function that JAX can trace; a jitted one keeps its static arguments.
       args: positional arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
       kwargs: keyword arguments, likewise.
 
@@ -85,7 +85,7 @@ def trace(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> jax.st
 
 
 def xla_cost(traced: jax.stages.Traced) -> XlaCost:
-    """XLA's cost analysis of a traced program, lowered for TPU.
+    """Lowers a traced program for TPU and analyses it with XLA.
 
     Raises:
       UsageError: the program cannot be lowered for TPU (a host callback, say), or XLA gives no
@@ -102,7 +102,7 @@ def xla_cost(traced: jax.stages.Traced) -> XlaCost:
     analysis = _jax.hlo_module_cost_analysis(_client(), module) or {}
     hlo = module.to_string()
     calls = _custom_calls(hlo)
-    # XLA leaves a zero out: a missing count is a count only where there is nothing to count.
+    # XLA leaves out a count of zero. Where the program has arithmetic, a missing count is no count.
     flops = analysis.get("flops", math.nan if _ARITHMETIC.search(hlo) else 0.0)
     # XLA writes -1 ("unknown") for each custom call and adds it to the sum.
     flops += sum(calls.values())
@@ -117,22 +117,22 @@ def xla_cost(traced: jax.stages.Traced) -> XlaCost:
 
 
 def xla_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
-    """XLA's count of the floating-point operations of `fn(*args, **kwargs)`.
+    """Returns XLA's count of the floating-point operations of `fn(*args, **kwargs)`.
 
     `fn` is lowered for the platform `tpu`, never compiled and never run; the count does not depend
     on the machine, its devices or JAX's current backend. A multiply-accumulate is two operations;
     products with padding zeros are left out; element-wise operations count one per element of the
-    result and transcendental functions nothing. A loop's body is counted once (`step_cost` corrects
-    for that) and of a `pmap` or `shard_map` one device's share. XLA adds up in single precision,
-    so that its count of a big program is off by some 1e-5 of it; `StepCost.flops` is exact.
+    result and transcendental functions nothing. A loop's body is counted once, and so is one device
+    of a `pmap` or `shard_map`: `step_cost` corrects for both. XLA adds up in single precision, so
+    that its count of a big program is off by some 1e-5 of it; `StepCost.flops` is exact.
 
     Args:
       fn: any function that JAX can trace.
       *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
-      **kwargs: likewise.
+      **kwargs: its keyword arguments, likewise.
 
     Returns:
-      Operations.
+      The number of operations.
 
     Raises:
       UsageError: `fn` cannot be traced with these arguments or lowered for TPU, it contains a
@@ -161,9 +161,32 @@ def _client():
 
 
 def _custom_calls(hlo: str) -> dict[str, int]:
-    """How often XLA's analysis meets each custom-call target, from the text of an HLO module."""
+    """Reads from an HLO module's text how often XLA's analysis meets each custom-call target."""
     if "custom-call" not in hlo:
         return {}
+    entry, bodies = _computations(hlo)
+
+    @functools.cache
+    def calls_in(computation: str) -> collections.Counter:
+        total = collections.Counter()
+        for line in bodies[computation]:
+            target = re.search(r'custom_call_target="([^"]*)"', line)
+            branches = re.search(r"branch_computations=\{([^}]*)\}", line)
+            if target:
+                total[target[1]] += 1
+            elif branches:  # The branch with the most calls stands for all.
+                names = [name.strip().lstrip("%") for name in branches[1].split(",")]
+                total += max(map(calls_in, names), key=collections.Counter.total)
+            else:
+                for name in re.findall(r"(?:to_apply|calls|body|condition)=%?([\w.\-]+)", line):
+                    total += calls_in(name)
+        return total
+
+    return calls_in(entry)
+
+
+def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
+    """The name of an HLO module's entry computation, and each computation's lines by name."""
     bodies: dict[str, list[str]] = {}
     entry = lines = None
     for line in hlo.splitlines():
@@ -175,28 +198,7 @@ def _custom_calls(hlo: str) -> dict[str, int]:
             lines = None
         elif lines is not None:
             lines.append(line)
-
-    @functools.cache
-    def count(computation: str) -> dict[str, int]:
-        total: dict[str, int] = {}
-        for line in bodies[computation]:
-            found: list[dict[str, int]] = []
-            target = re.search(r'custom_call_target="([^"]*)"', line)
-            if target:
-                found = [{target[1]: 1}]
-            elif "branch_computations={" in line:
-                names = re.search(r"branch_computations=\{([^}]*)\}", line)[1]
-                branches = [count(name.strip().lstrip("%")) for name in names.split(",")]
-                found = [max(branches, key=lambda branch: sum(branch.values()))]
-            else:
-                names = re.findall(r"(?:to_apply|calls|body|condition)=%?([\w.\-]+)", line)
-                found = [count(name) for name in names]
-            for calls in found:
-                for name, times in calls.items():
-                    total[name] = total.get(name, 0) + times
-        return total
-
-    return count(entry)
+    return entry, bodies
 
 
 def _name(fn: Callable[..., Any]) -> str:

@@ -1,8 +1,8 @@
-"""What XLA's cost analysis counts for each operation, as a table.
+"""Tells what XLA's cost analysis counts for each operation, as a table.
 
-Each rule was read off `HloCostAnalysis` on the operation alone, lowered for TPU, and has a test
-that does so again. An operation with no rule is one that XLA expands into others (`erf_inv`,
-`random_bits`, …); its count is read off XLA when it is met.
+Each rule was read off `HloCostAnalysis` of the operation alone, lowered for TPU, and a test does so
+again. An operation without a rule is one that XLA expands into others (`erf_inv`, `random_bits`,
+…); the first time that it occurs, XLA is asked for its count.
 """
 
 import math
@@ -30,29 +30,29 @@ KINDS = (PRODUCTS, ELEMENTWISE, REDUCTIONS, WINDOWS, EXCHANGES, SORTS, EXPANDED,
 
 @dataclass(frozen=True)
 class Rule:
-    """What one execution of an operation counts.
+    """What XLA counts for one execution of an operation.
 
     Attributes:
       kind: one of `KINDS`.
       flops: operations as XLA counts them, a multiply-accumulate being two.
-      transcendentals: exp, log and their like, which XLA counts apart.
-      hidden: custom calls in it, into which XLA cannot see.
+      transcendentals: exp, log and their like, which XLA counts separately.
+      uncounted: what XLA does not count of it: custom calls, or the operation itself.
     """
 
     kind: str
     flops: int = 0
     transcendentals: int = 0
-    hidden: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
 
 def rule(eqn: JaxprEqn) -> Rule:
-    """What XLA counts for one execution of an equation without a program inside it.
+    """Returns what XLA counts for one execution of an equation without a jaxpr inside it.
 
     Args:
-      eqn: an equation of a jaxpr, for instance of `Operations.operations`.
+      eqn: an equation of a jaxpr, such as that of an `Operation`.
 
     Returns:
-      Its count, of operations on one device.
+      Its count, on one device.
     """
     name, params = eqn.primitive.name, eqn.params
     if name in _MOVES:
@@ -69,7 +69,7 @@ def rule(eqn: JaxprEqn) -> Rule:
     if name in _EXACT:
         return _EXACT[name](eqn)
     if name in _UNCOUNTED:
-        return Rule(EXPANDED, hidden=(name,))
+        return Rule(EXPANDED, uncounted=(name,))
     if name == "pallas_call":
         estimate = params["cost_estimate"]
         if estimate is None:
@@ -79,10 +79,11 @@ def rule(eqn: JaxprEqn) -> Rule:
 
 
 def convolution_positions(eqn: JaxprEqn) -> int:
-    """Multiply-accumulates of a convolution that meet a value: no padding, no dilation hole.
+    """Counts the multiply-accumulates of a convolution that meet a value, not padding or a hole.
 
-    Per spatial dimension the pairs (output position, kernel position) whose input position is
-    inside the input and no hole between dilated inputs, times the features that each pair combines.
+    They are the pairs (output position, kernel position), per spatial dimension, whose input
+    position is inside the input and no hole between dilated inputs, times the features that each
+    pair combines.
 
     Source: `HloCostAnalysis::GetConvolutionFlops`.
     """
@@ -169,22 +170,22 @@ def _names(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# No arithmetic.
+# These do no arithmetic.
 _MOVES = _names(
     """all_gather all_to_all broadcast_in_dim concatenate copy copy_p device_put dynamic_slice
     dynamic_update_slice expand_dims iota pad pbroadcast pcast platform_index ppermute pvary
     reduce_scatter reshape reshard rev sharding_constraint slice split squeeze stop_gradient top_k
     transpose"""
 )
-# One operation for each element of the result.
+# These count one operation for each element of the result.
 _ELEMENTWISE = _names(
     """abs add add_any and bitcast_convert_type ceil clamp clz div eq floor ge gt is_finite le lt
     max min mul ne neg not or population_count reduce_precision rem round select_n
     shift_left shift_right_arithmetic shift_right_logical sign square sub xor"""
 )
-# Products with an operation of their own in XLA, whose analysis does not count them as products.
+# XLA has an operation of its own for these products, and its analysis does not count it as one.
 _UNCOUNTED = _names("ragged_dot ragged_dot_general scaled_matmul")
-# For each element of the result: (operations, transcendental functions).
+# These count for each element of the result: (operations, transcendental functions).
 _TRANSCENDENTAL = {
     "atan2": (0, 1),
     "cbrt": (0, 1),
@@ -232,7 +233,7 @@ _EXACT: dict[str, Callable[[JaxprEqn], Rule]] = {
 
 
 def _measured(eqn: JaxprEqn) -> Rule:
-    """XLA's count of the equation alone."""
+    """Asks XLA for the count of the equation alone."""
     key = (eqn.primitive.name, str(eqn.params), tuple(str(var.aval) for var in eqn.invars))
     if key not in _MEASURED:
         variables = [var for var in eqn.invars if not isinstance(var, Literal)]
@@ -246,7 +247,7 @@ def _measured(eqn: JaxprEqn) -> Rule:
         try:
             cost = xla_cost(trace(alone, shapes, {}))
         except UsageError:
-            _MEASURED[key] = Rule(EXPANDED, hidden=(eqn.primitive.name,))
+            _MEASURED[key] = Rule(EXPANDED, uncounted=(eqn.primitive.name,))
         else:
             _MEASURED[key] = Rule(EXPANDED, cost.flops, cost.transcendentals, cost.custom_calls)
     return _MEASURED[key]

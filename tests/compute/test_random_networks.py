@@ -1,13 +1,16 @@
 """Random convolutional networks through both counters."""
 
+from functools import partial
+
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxeff.compute import count_macs, step_cost
+from tests.compute.programs import macs_by_phase, shape, training_step
 
 ACTIVATIONS = {"relu": nn.relu, "silu": nn.silu, "gelu": nn.gelu, "tanh": nn.tanh}
 
@@ -79,8 +82,28 @@ class Random(nn.Module):
         return nn.Dense(3)(x.mean((1, 2)))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(
+def the_two_counts_agree(layers, batch, size, optimizer, dtype, remat):
+    module = Random(tuple(layers), remat)
+    images = shape(batch, size, size + 1, 3, dtype=dtype)
+    step, args = training_step(module, images, optimizer)
+    cost = step_cost(step, *args)
+    assert cost.uncounted == ()
+    assert abs(cost.unexplained) < 1e-3 * cost.xla_flops
+    # The gradients cost twice the forward pass, but for the first layer's input.
+    inference = count_macs(partial(module.apply, mutable=["batch_stats"]), args[0], images)
+    first = batch * size * (size + 1) * 9 * 3 * 4
+    phases = macs_by_phase(cost)
+    rematerialised = phases.pop("forward, rematerialised", 0)
+    assert phases == {
+        "forward": inference,
+        "gradient to inputs": inference - first,
+        "gradient to weights": inference,
+        "update": 0,
+    }
+    assert 0 <= rematerialised <= inference
+
+
+networks = st.tuples(
     st.lists(layers, min_size=1, max_size=5),
     st.integers(1, 3),
     st.integers(5, 9),
@@ -88,40 +111,16 @@ class Random(nn.Module):
     st.sampled_from([jnp.float32, jnp.bfloat16]),
     st.booleans(),
 )
-def test_the_two_counts_agree_on_any_convolutional_network(
-    layers, batch, size, optimizer, dtype, remat
-):
-    module = Random(tuple(layers), remat)
-    images = jax.ShapeDtypeStruct((batch, size, size + 1, 3), dtype)
-    labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), images)
-    state = jax.eval_shape(optimizer.init, variables["params"])
 
-    def forward(params, variables, images):
-        variables = {**variables, "params": params}
-        return module.apply(variables, images, mutable=["batch_stats"])[0]
 
-    def step(variables, state, images, labels):
-        def loss(params):
-            logits = forward(params, variables, images)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(networks)
+def test_the_two_counts_agree_on_any_convolutional_network(network):
+    the_two_counts_agree(*network)
 
-        value, gradients = jax.value_and_grad(loss)(variables["params"])
-        changes, state = optimizer.update(gradients, state, variables["params"])
-        return optax.apply_updates(variables["params"], changes), state, value
 
-    cost = step_cost(step, variables, state, images, labels)
-    assert cost.unseen == ()
-    assert abs(cost.unexplained) < 1e-3 * cost.xla_flops
-    # The gradients cost twice the forward pass, but for the first layer's input.
-    inference = count_macs(forward, variables["params"], variables, images)
-    first = batch * size * (size + 1) * 9 * 3 * 4
-    phases = {name: part.macs for name, part in cost.by_phase().items()}
-    recomputed = phases.pop("forward, recomputed", 0)
-    assert phases == {
-        "forward": inference,
-        "gradient to inputs": inference - first,
-        "gradient to weights": inference,
-        "update": 0,
-    }
-    assert 0 <= recomputed <= inference
+@pytest.mark.slow  # half a minute: pytest -m slow tests/compute/test_random_networks.py
+@settings(max_examples=200, deadline=None)
+@given(networks)
+def test_the_two_counts_agree_on_many_convolutional_networks(network):
+    the_two_counts_agree(*network)

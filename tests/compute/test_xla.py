@@ -6,10 +6,7 @@ from jax import lax
 
 from jaxeff.compute import xla_flops
 from jaxeff.errors import UsageError
-
-
-def shape(*dims, dtype=jnp.float32):
-    return jax.ShapeDtypeStruct(dims, dtype)
+from tests.compute.programs import shape
 
 
 def dense(x, kernel, bias):

@@ -1,19 +1,15 @@
 """Multiply-accumulates against numbers worked by hand, and XLA's against a count of positions."""
 
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from jaxeff.compute import count_macs, step_cost, xla_flops
+from jaxeff.compute import count_activations, count_macs, step_cost, xla_flops
 from jaxeff.errors import UsageError
-
-
-def shape(*dims, dtype=jnp.float32):
-    return jax.ShapeDtypeStruct(dims, dtype)
+from tests.compute.programs import shape
 
 
 def convolution(strides=(1, 1), padding="VALID", lhs_dilation=None, rhs_dilation=None, groups=1):
@@ -144,129 +140,55 @@ def test_per_example_gradients_of_a_convolution():
     assert count_macs(per_example, shape(3, 3, 4, 8), shape(5, 8, 8, 4)) == 2 * forward
 
 
-@pytest.mark.parametrize("length", [1, 2, 1000])
-@pytest.mark.parametrize("unroll", [1, 3])
-def test_a_scan_counts_as_often_as_it_runs(length, unroll):
-    def loop(x):
-        return lax.scan(lambda c, _: (c @ c, None), x, None, length=length, unroll=unroll)[0]
-
-    assert count_macs(loop, shape(4, 4)) == length * 64
-
-
-def test_loops_within_loops_multiply():
-    def loop(x):
-        return lax.fori_loop(0, 5, lambda i, c: lax.fori_loop(0, 7, lambda j, d: d @ d, c), x)
-
-    assert count_macs(loop, shape(4, 4)) == 35 * 64
+# Padding, strides and dilation of a convolution of [2, 4, 9, 8] with [8, 4, 3, 3], and the
+# operations of its value and both gradients by `torch.utils.flop_counter` of PyTorch 2.14.
+COUNTED_BY_PYTORCH = {
+    "strided": ({"stride": 2, "padding": 1}, 69_120),
+    "plain": ({"stride": 1, "padding": 0}, 145_152),
+    "dilated": ({"stride": 1, "padding": 2, "dilation": 2}, 248_832),
+}
 
 
-def test_the_gradient_of_a_scan_counts_every_pass():
-    def loss(w, x):
-        return lax.scan(lambda c, _: (jnp.tanh(c @ w), None), x, None, length=10)[0].sum()
+@pytest.mark.parametrize("name", COUNTED_BY_PYTORCH)
+def test_pytorchs_counter_agrees(name):
+    options, flops = COUNTED_BY_PYTORCH[name]
 
-    assert count_macs(jax.grad(loss), shape(4, 4), shape(4, 4)) == 10 * 64 * 3
+    def loss(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (options["stride"],) * 2,
+            ((options["padding"],) * 2,) * 2,
+            rhs_dilation=(options.get("dilation", 1),) * 2,
+        ).sum()
 
-
-def test_rematerialised_products_count_as_often_as_they_are_computed():
-    def loss(w, x):
-        return jnp.sin(jnp.sin(x @ w) @ w).sum()
-
-    args = shape(4, 4), shape(5, 4)
-    plain = count_macs(jax.value_and_grad(loss), *args)
-    assert plain == (2 + 1 + 2) * 80  # forward; gradient to the one inner input; to weights
-    assert count_macs(jax.value_and_grad(jax.checkpoint(loss)), *args) == plain + 2 * 80
-
-
-def test_custom_derivatives_count_what_they_compute():
-    @jax.custom_vjp
-    def product(x, w):
-        return x @ w
-
-    product.defvjp(
-        lambda x, w: (x @ w, (x, w)),
-        lambda saved, ct: (ct @ saved[1].T, saved[0].T @ ct),
-    )
-    args = shape(5, 3), shape(3, 4)
-    assert count_macs(product, *args) == 60
-    assert count_macs(jax.value_and_grad(lambda *a: product(*a).sum(), (0, 1)), *args) == 180
-
-    @jax.custom_jvp
-    def square(x):
-        return x @ x
-
-    square.defjvp(lambda x, t: (square(x[0]), 2 * t[0] @ x[0]))
-    assert count_macs(square, shape(4, 4)) == 64
-    assert count_macs(lambda x, t: jax.jvp(square, (x,), (t,)), shape(4, 4), shape(4, 4)) == 128
+    value_and_gradients = jax.value_and_grad(loss, (0, 1))
+    assert 2 * count_macs(value_and_gradients, shape(2, 4, 9, 8), shape(8, 4, 3, 3)) == flops
 
 
-def test_unused_products_do_not_count():
-    assert count_macs(lambda x: (x @ x, x * 2)[1], shape(4, 4)) == 0
-    # The value is not asked for, and the loss of a bilinear form is not needed for its gradient.
-    assert count_macs(jax.grad(lambda w, x: (x @ w).sum()), shape(3, 4), shape(5, 3)) == 60
-
-
-def test_a_cond_counts_its_dearest_branch():
-    def either(choose, x):
-        return lax.cond(choose, lambda x: x @ x @ x, lambda x: x @ x, x)
-
-    assert count_macs(either, shape(dtype=bool), shape(4, 4)) == 128
-
-
-@pytest.mark.parametrize("branch", ["cpu", "cuda"])
-def test_the_branch_of_a_tpu_counts_even_if_another_is_dearer(branch):
-    def either(x):
-        return lax.platform_dependent(
-            x, **{branch: lambda x: x @ x @ x @ x}, default=lambda x: x @ x
-        )
-
-    assert count_macs(either, shape(4, 4)) == 64
-    assert count_macs(jax.jit(jax.grad(lambda x: either(x).sum())), shape(4, 4)) == 128
-
-    def named(x):
-        return lax.platform_dependent(
-            x, **{branch: lambda x: x @ x @ x}, tpu=lambda x: x @ x, default=lambda x: x
-        )
-
-    assert count_macs(named, shape(4, 4)) == 64
-
-
-def test_what_cannot_be_counted_is_an_error_and_no_number():
-    def until(x):
-        return lax.while_loop(lambda c: c.sum() < 10, lambda c: c @ c, x)
-
-    with pytest.raises(UsageError, match="while loop of unknown length"):
-        count_macs(until, shape(4, 4))
-    with pytest.raises(UsageError, match="pure_callback"):
-        count_macs(lambda x: jax.pure_callback(lambda x: x, x, x), shape(4, 4))
-    with pytest.raises(UsageError, match="cannot trace"):
-        count_macs(jnp.matmul, shape(4, 3), shape(4, 3))
-
-
-def test_pytorchs_counter_agrees():
+@pytest.mark.slow  # importing PyTorch takes seconds: pytest -m slow tests/compute/test_macs.py
+@pytest.mark.parametrize("name", COUNTED_BY_PYTORCH)
+def test_pytorch_still_counts_so(name):
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
-    cases = [
-        ((2, 4, 9, 8), (8, 4, 3, 3), {"stride": 2, "padding": 1}),
-        ((2, 4, 9, 8), (8, 4, 3, 3), {"stride": 1, "padding": 0}),
-        ((2, 4, 9, 8), (8, 4, 3, 3), {"stride": 1, "padding": 2, "dilation": 2}),
-    ]
-    for x_shape, kernel_shape, kwargs in cases:
-        x = torch.zeros(x_shape, requires_grad=True)
-        kernel = torch.zeros(kernel_shape, requires_grad=True)
-        with FlopCounterMode(display=False) as counter:
-            torch.nn.functional.conv2d(x, kernel, **kwargs).sum().backward()
+    options, flops = COUNTED_BY_PYTORCH[name]
+    x = torch.zeros((2, 4, 9, 8), requires_grad=True)
+    kernel = torch.zeros((8, 4, 3, 3), requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        torch.nn.functional.conv2d(x, kernel, **options).sum().backward()
+    assert counter.get_total_flops() == flops
 
-        def loss(x, kernel, kwargs=kwargs):
-            return lax.conv_general_dilated(
-                x,
-                kernel,
-                (kwargs["stride"],) * 2,
-                ((kwargs["padding"],) * 2,) * 2,
-                rhs_dilation=(kwargs.get("dilation", 1),) * 2,
-            ).sum()
 
-        args = shape(*x_shape), shape(*kernel_shape)
-        ours = count_macs(jax.value_and_grad(loss, (0, 1)), *args)
-        assert counter.get_total_flops() == 2 * ours
-        assert ours % (3 * math.prod(kernel_shape)) == 0
+def test_activations_are_what_convolutions_and_products_write():
+    def network(images, kernel, weights):
+        x = jnp.tanh(convolution((2, 2), "SAME")(images, kernel))
+        return lax.scan(lambda c, w: (jnp.sin(c @ w), None), x.mean((1, 2)), weights)[0]
+
+    args = shape(2, 9, 8, 4), shape(3, 3, 4, 8), shape(5, 8, 8)
+    assert count_activations(network, *args) == 2 * 5 * 4 * 8 + 5 * 2 * 8
+
+
+def test_arguments_that_do_not_fit_are_an_error():
+    with pytest.raises(UsageError, match="cannot trace"):
+        count_macs(jnp.matmul, shape(4, 3), shape(4, 3))

@@ -81,11 +81,11 @@ def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> d
     row = {
         "model": name,
         "params": cost.params,
-        "macs_forward_per_image": cost.macs_forward_per_image,
+        "macs_forward_per_image": cost.macs_forward_per_example,
         "paper_macs_forward_per_image": None,
         "macs_over_paper_macs": None,
         "xla_train_flops_per_image": cost.flops_per_step / batch_size,
-        "xla_over_6_macs": cost.flops_per_step / batch_size / cost.macs_forward_per_image / 6,
+        "xla_over_6_macs": cost.flops_per_step / batch_size / cost.macs_forward_per_example / 6,
         "activations_per_image": compute.count_activations(module.apply, variables, images),
         "paper_epochs": None,
         "paper_compute": None,
@@ -97,11 +97,11 @@ def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> d
         images_trained_on = in_paper.epochs * compute.IMAGENET_EPOCH_IMAGES
         row |= {
             "paper_macs_forward_per_image": in_paper.macs_forward,
-            "macs_over_paper_macs": cost.macs_forward_per_image / in_paper.macs_forward,
+            "macs_over_paper_macs": cost.macs_forward_per_example / in_paper.macs_forward,
             "paper_epochs": in_paper.epochs,
             "paper_compute": in_paper.printed_compute,
             "compute_exact_macs": compute.paper_flops(
-                cost.macs_forward_per_image, images_trained_on
+                cost.macs_forward_per_example, images_trained_on
             ),
             "compute_xla": row["xla_train_flops_per_image"] * images_trained_on,
         }

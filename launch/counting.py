@@ -9,8 +9,7 @@ def training_cost(name: str, *, image_size: int, batch_size: int, num_classes: i
     """
     from jaxeff import train
 
-    module, optimizer, data = _paper_training(name, image_size, batch_size, num_classes)
-    return train.training_cost(module, optimizer, **data)
+    return train.training_cost(*_paper_training(name, image_size, batch_size, num_classes))
 
 
 def training_step_cost(name: str, *, image_size: int, batch_size: int, num_classes: int):
@@ -21,29 +20,20 @@ def training_step_cost(name: str, *, image_size: int, batch_size: int, num_class
     """
     from jaxeff import train
 
-    module, optimizer, data = _paper_training(name, image_size, batch_size, num_classes)
-    return train.training_step_cost(module, optimizer, **data)
+    return train.training_step_cost(*_paper_training(name, image_size, batch_size, num_classes))
 
 
 def _paper_training(name: str, image_size: int, batch_size: int, num_classes: int):
-    """Returns a model, the optimizer of the paper's recipe for it, and what its images are like."""
+    """Returns a model, the optimizer of the paper's recipe for it, the task and the batch size."""
     import models
-    from jaxeff import compute, train
-    from jaxeff.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+    from jaxeff import compute, data, tasks, train
 
     recipe = train.resolve("paper", name, batch_size=batch_size)
     steps_per_epoch = compute.IMAGENET_EPOCH_IMAGES / batch_size
-    total_steps = round(recipe.epochs * steps_per_epoch)
-    return (
-        models.create(name, num_classes),
-        train.make_optimizer(recipe, total_steps, steps_per_epoch),
-        {
-            "image_size": image_size,
-            "batch_size": batch_size,
-            "mean": IMAGENET_MEAN,
-            "std": IMAGENET_STD,
-        },
-    )
+    tx = train.make_optimizer(recipe, round(recipe.epochs * steps_per_epoch), steps_per_epoch)
+    # Only sizes and the normalisation, which is ImageNet's, are counted; no image is looked at.
+    task = tasks.ImageClassification(data.load("synthetic"), image_size)
+    return models.create(name, num_classes), tx, task, batch_size
 
 
 def in_parallel(function, names: list[str], **arguments) -> list:

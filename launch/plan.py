@@ -160,7 +160,7 @@ def plan(name: str, epochs: float, cost, assumptions: dict) -> dict:
     images = epochs * assumptions["train_images"]
     train_flops = cost.flops_per_step / cost.batch_size * images
     evaluated = epochs * assumptions["validation_images"]
-    evaluation_flops = 2 * cost.macs_forward_per_image * evaluated
+    evaluation_flops = 2 * cost.macs_forward_per_example * evaluated
     attained = (
         assumptions["devices"]
         * assumptions["peak_flops_per_second_per_device"]

@@ -111,7 +111,7 @@ def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
         split = {
             key: value.reshape(len(devices), -1, *value.shape[1:]) for key, value in batch.items()
         }
-        # On CPU the devices may read NumPy's own memory, which `data.Batches` never writes to again.
+        # On CPU the devices may read NumPy's own memory: `data.Batches` never writes to it again.
         return jax.device_put(split, sharding)
 
     source = iter(batches)

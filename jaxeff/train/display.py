@@ -145,9 +145,7 @@ class Display:
             "record": record_path,
         }
         if record.dataset.skipped and (count := record.dataset.skipped["count"]):
-            rows["skipped"] = (
-                f"{count} training {task.example_noun} that cannot be read, named in the record"
-            )
+            rows["skipped"] = f"{count} training {task.example_noun}: unreadable, named in the record"
         self.line("")
         self.entries(rows)
 

@@ -10,7 +10,7 @@ from flax import traverse_util
 
 import models
 from jaxeff import data
-from jaxeff.train.steps import normalise
+from jaxeff.tasks.image_classification import normalise
 from models.torch_weights import convert, read_state_dict, torch_name
 from tests.launch.commands import assert_one_line_and_exit_2, run_command
 from tests.models import seeded

@@ -21,9 +21,9 @@ _train = functools.partial(run_command, "train")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two classes, five pictures each, train and validation."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    """Two classes, five images each, train and validation."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for label in ("bright", "dark"):
@@ -72,18 +72,18 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
     assert_one_line_and_exit_2(finished, "--batch_size=30", "4 devices", "28 or 32")
 
 
-def test_a_folder_of_pictures_needs_a_target(pictures, tmp_path):
+def test_a_folder_of_images_needs_a_target(images, tmp_path):
     finished = _train(
-        "--model=alexnet", "--dataset=image_folder", f"--data_dir={pictures}", cwd=tmp_path
+        "--model=alexnet", "--dataset=image_folder", f"--data_dir={images}", cwd=tmp_path
     )
     assert_one_line_and_exit_2(finished, "--target is missing", "top1:0.55")
 
 
-def test_training_on_pictures_leaves_a_valid_record_and_says_what_it_took(pictures, tmp_path):
+def test_training_on_images_leaves_a_valid_record_and_says_what_it_took(images, tmp_path):
     flags = (
         "--model=mobilenet_v1_x0_25",
         "--dataset=image_folder",
-        f"--data_dir={pictures}",
+        f"--data_dir={images}",
         "--image_size=64",
         "--recipe=small",
         "--batch_size=4",
@@ -95,21 +95,21 @@ def test_training_on_pictures_leaves_a_valid_record_and_says_what_it_took(pictur
     )
     finished = _train(*flags)
     record = records.read(tmp_path / "run" / "record.json")
-    assert finished.returncode == (0 if record["target"]["reached"] else 3), finished.stderr
-    assert record["status"] == "completed"
-    assert [point["step"] for point in record["curve"]] == [3, 5]
-    assert "launch/train.py --model=mobilenet_v1_x0_25" in record["command"]
-    assert f"{record['compute']['train_flops']:.4g}" in finished.stdout
+    assert finished.returncode == (0 if record.target.reached else 3), finished.stderr
+    assert record.status == "completed"
+    assert [point.step for point in record.curve] == [3, 5]
+    assert "launch/train.py --model=mobilenet_v1_x0_25" in record.command
+    assert f"{record.compute.train_flops:.4g}" in finished.stdout
     assert str(tmp_path / "run" / "record.json") in finished.stdout
     again = _train(*flags)
     assert again.returncode == finished.returncode
     assert "already complete" in again.stdout
 
 
-def test_a_file_that_is_no_picture_ends_the_run_with_its_name_or_is_skipped(pictures, tmp_path):
+def test_a_file_that_is_no_picture_ends_the_run_with_its_name_or_is_skipped(images, tmp_path):
     folder = tmp_path / "broken"
-    for picture in pictures.rglob("*.png"):
-        copy = folder / picture.relative_to(pictures)
+    for picture in images.rglob("*.png"):
+        copy = folder / picture.relative_to(images)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(picture.read_bytes())
     (folder / "train" / "dark" / "0.png").write_text("not a picture")
@@ -126,11 +126,11 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name_or_is_skipped(pict
     assert_one_line_and_exit_2(_train(*arguments), "train/dark/0.png")
     skipping = _train(*arguments, "--on_bad_image=skip")
     assert skipping.returncode in (0, 3), skipping.stderr
-    assert "1 training images that cannot be read" in skipping.stdout
+    assert "1 training images: unreadable" in skipping.stdout
     record = records.read(tmp_path / "run" / "record.json")
-    assert record["skipped_images"]["count"] == 1
-    assert record["skipped_images"]["names"][0].endswith("train/dark/0.png")
-    assert record["curve"][-1]["images"] == 10
+    assert record.dataset.skipped["count"] == 1
+    assert record.dataset.skipped["names"][0].endswith("train/dark/0.png")
+    assert record.curve[-1].examples == 10
 
 
 def test_a_run_that_cannot_learn_exits_4(tmp_path):

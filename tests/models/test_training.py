@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import models
-from jaxeff import train
+from jaxeff import data, tasks, train
+from jaxeff.tasks.image_classification import cross_entropy
 from jaxeff.train import steps
 
-SCALE = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+TASK = tasks.ImageClassification(data.load("synthetic"), image_size=64)
 
 
 def _batch(size=64):
@@ -22,17 +23,13 @@ def _batch(size=64):
 def _losses(module, count):
     recipe = train.resolve("small", "shufflenet_v2", batch_size=8, lr=0.02)
     sgd = train.make_optimizer(recipe, 100, 1.0)
-    step = jax.jit(
-        steps.make_train_step(
-            module, sgd, **SCALE, label_smoothing=0.0, seed=0, axis_name=module.axis_name
-        )
-    )
-    state = jax.jit(lambda: steps.initial_state(module, sgd, 64, seed=0))()
+    step = jax.jit(steps.make_train_step(module, sgd, TASK, seed=0))
+    state = jax.jit(lambda: steps.initial_state(module, sgd, TASK, seed=0))()
     losses = []
     for _ in range(count):
         state, loss = step(state, _batch())
         losses.append(float(loss))
-    for leaf in jax.tree.leaves((state.params, state.batch_stats)):
+    for leaf in jax.tree.leaves((state.params, state.collections)):
         assert leaf.dtype == jnp.float32
     return np.array(losses)
 
@@ -57,24 +54,24 @@ def test_auxiliary_heads_add_three_tenths_of_their_losses():
     module = models.create("googlenet", 10, aux_heads=True, dropout_rate=0.0, aux_dropout_rate=0.0)
     recipe = train.resolve("small", "googlenet", batch_size=8)
     sgd = train.make_optimizer(recipe, 100, 1.0)
-    state = jax.jit(lambda: steps.initial_state(module, sgd, 64, seed=0))()
+    state = jax.jit(lambda: steps.initial_state(module, sgd, TASK, seed=0))()
     batch = _batch()
-    step = steps.make_train_step(module, sgd, **SCALE, label_smoothing=0.0, seed=0, axis_name=None)
+    step = steps.make_train_step(module, sgd, TASK, seed=0)
     _, loss = jax.jit(step)(state, batch)
 
     @jax.jit
-    def losses(params, batch_stats):
+    def losses(params, collections):
         logits, updated = module.apply(
-            {"params": params, "batch_stats": batch_stats},
-            steps.normalise(batch["image"], **SCALE),
+            {"params": params, **collections},
+            TASK.inputs(batch),
             train=True,
             mutable=["batch_stats", "auxiliary"],
             rngs={"dropout": jax.random.key(0)},
         )
         every = [logits, *jax.tree.leaves(updated["auxiliary"])]
-        return [steps.cross_entropy(each, batch["label"]).mean() for each in every]
+        return [cross_entropy(each, batch["label"]).mean() for each in every]
 
-    main, *auxiliary = losses(state.params, state.batch_stats)
+    main, *auxiliary = losses(state.params, state.collections)
     assert len(auxiliary) == 2
     assert float(loss) == pytest.approx(float(main + 0.3 * sum(auxiliary)), rel=1e-5)
     # torchvision.models.googlenet(init_weights=True, aux_logits=True), 1000 classes.

@@ -18,3 +18,4 @@ from jaxeff.records.record import Software as Software
 from jaxeff.records.record import Target as Target
 from jaxeff.records.record import Timing as Timing
 from jaxeff.records.record import crossing as crossing
+from jaxeff.records.record import is_met as is_met

@@ -64,11 +64,6 @@ class Target:
     metric: Metric
     value: float
 
-    def is_met(self, metrics: Mapping[str, float]) -> bool:
-        """Whether the metrics of an evaluation meet the level."""
-        value = metrics[self.metric.name]
-        return value >= self.value if self.metric.higher_is_better else value <= self.value
-
     def __str__(self):
         return f"{self.metric.name}:{self.value:g}"
 

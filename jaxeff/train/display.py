@@ -145,7 +145,9 @@ class Display:
             "record": record_path,
         }
         if record.dataset.skipped and (count := record.dataset.skipped["count"]):
-            rows["skipped"] = f"{count} training {task.example_noun}: unreadable, named in the record"
+            rows["skipped"] = (
+                f"{count} training {task.example_noun}: unreadable, named in the record"
+            )
         self.line("")
         self.entries(rows)
 

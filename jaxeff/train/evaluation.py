@@ -100,4 +100,6 @@ def restore_variables(workdir: str | os.PathLike) -> tuple[dict, records.Record]
     with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
         state, kept = checkpoints.restore()
     record = records.from_json(kept["record"], source=f"{folder}/checkpoints")
-    return {"params": state["params"], **(state["collections"] or {})}, record
+    # Checkpoints of jaxeff 0.1 keep `batch_stats` by itself.
+    collections = state.get("collections", {"batch_stats": state.get("batch_stats")})
+    return {"params": state["params"], **(collections or {})}, record

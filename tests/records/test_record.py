@@ -4,6 +4,19 @@ from jaxeff import compute, records
 from tests.records.example import run
 
 
+@pytest.mark.parametrize(
+    ("direction", "value", "met"),
+    [
+        ("max", 5500 / 10000, True),
+        ("max", 5499 / 10000, False),
+        ("min", 0.55, True),
+        ("min", 0.6, False),
+    ],
+)
+def test_a_level_is_met_at_its_value_and_beyond(direction, value, met):
+    assert records.is_met(direction, value, 0.55) == met
+
+
 def _point(step, value):
     return records.Point(step, step / 10, step, step, 1.0, 1.0, {"m": value})
 

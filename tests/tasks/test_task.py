@@ -6,18 +6,11 @@ from jaxeff.tasks import LOSS, ImageClassification, Metric, Target, parse_target
 METRICS = ImageClassification.metrics
 
 
-def test_a_target_is_met_at_and_above_its_value():
+def test_a_target_is_a_metric_and_a_level():
     target = parse_target("top5:0.55", METRICS)
-    assert target.is_met({"top5": 5500 / 10000, "top1": 0.1})
-    assert not target.is_met({"top5": 5499 / 10000, "top1": 0.9})
+    assert (target.metric.label, target.value) == ("top-5", 0.55)
     assert str(target) == "top5:0.55"
-
-
-def test_a_loss_is_met_at_and_below_its_value():
-    target = parse_target("loss:1.5", METRICS)
-    assert target == Target(LOSS, 1.5)
-    assert target.is_met({"loss": 1.5})
-    assert not target.is_met({"loss": 1.6})
+    assert parse_target("loss:1.5", METRICS) == Target(LOSS, 1.5)
 
 
 @pytest.mark.parametrize("text", ["0.791", "top3:0.5", "top5:79.1", "top1:0", "top1:nan", "top1:"])

@@ -243,3 +243,11 @@ def test_evaluations_fall_on_complete_epochs_and_on_the_end(tmp_path):
     for step, epoch in run.evaluations().items():
         assert step * batch >= epoch * images > (step - 1) * batch
     assert run.total_steps == max(run.evaluations())
+
+
+def test_a_workdir_of_jaxeff_0_1_is_refused_and_left_alone(tmp_path):
+    old = pathlib.Path(__file__).parents[1] / "records" / "version1" / "reached.json"
+    (tmp_path / "record.json").write_bytes(old.read_bytes())
+    with pytest.raises(UsageError, match=r"a run of jaxeff 0\.1\.0"):
+        train.train_to_target(tiny_run(tmp_path))
+    assert (tmp_path / "record.json").read_bytes() == old.read_bytes()

@@ -28,7 +28,7 @@ def render(analysis: Analysis) -> str:
     only its two scripts run, and opens no connection.
     """
     folder = pathlib.Path(__file__).parent
-    data = _inert(json.dumps(page_data(analysis), allow_nan=False))
+    data = page_data(analysis)
     charting, script = plotly.offline.get_plotlyjs(), (folder / "page.js").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True,
@@ -52,6 +52,7 @@ def render(analysis: Analysis) -> str:
         moore=trends.moore_factor(best[0].published, best[-1].published),
         years=trends.months_between(best[0].published, best[-1].published) / 12,
         effective=analysis.effective,
+        has_curves=bool(data["groups"]),
         findings=_findings(analysis.records),
         audit_summary=audit.summary(analysis.audit),
         labels=tables.CONVENTIONS,
@@ -63,7 +64,7 @@ def render(analysis: Analysis) -> str:
         style=markupsafe.Markup((folder / "page.css").read_text("utf-8")),
         charting=markupsafe.Markup(charting),
         script=markupsafe.Markup(script),
-        data=markupsafe.Markup(data),
+        data=markupsafe.Markup(_inert(json.dumps(data, allow_nan=False))),
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import itertools
 from collections.abc import Mapping, Sequence
 
 from jaxeff.compute import TERAFLOP_S_DAY
@@ -250,7 +249,7 @@ def _named(records):
 
 
 def _surroundings(records):
-    """For each record, those of its devices and its environment in which the records differ."""
+    """For each record, as much of its devices and environment as tells the records apart."""
     places = [
         (
             tables.devices(record),
@@ -261,8 +260,12 @@ def _surroundings(records):
         )
         for record in records
     ]
-    differing = [len(set(column)) > 1 for column in zip(*places, strict=True)]
-    return [list(itertools.compress(place, differing)) for place in places]
+    told: list[tuple[str, ...]] = [()] * len(records)
+    for column in zip(*places, strict=True):
+        further = [(*names, name) for names, name in zip(told, column, strict=True)]
+        if len(set(further)) > len(set(told)):
+            told = further
+    return told
 
 
 # The time to compare every pair of curves grows with the square of their number.

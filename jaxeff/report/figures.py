@@ -6,6 +6,7 @@ Colours are Okabe and Ito's; markers or line styles repeat whatever a colour say
 import io
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -249,6 +250,10 @@ def learning_curves(records: Sequence[Record]) -> Figure:
         return True, -max(y for _, y in curves[name])
 
     shown = sorted(curves, key=order)[:MOST_CURVES]
+    labels = {name: _plain(textwrap.fill(name, 45)) for name in shown}
+    # The legend takes a seventh of an inch a line.
+    lines = sum(label.count("\n") + 1 for label in labels.values())
+    figure.set_figheight(max(figure.get_figheight(), lines / 7))
     for i, name in enumerate(shown):
         axes.plot(
             [x / TERAFLOP_S_DAY for x, _ in curves[name]],
@@ -258,7 +263,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
             marker=_MARKS[i % len(_MARKS)],
             markersize=3.5,
             linewidth=1.2,
-            label=_plain(name),
+            label=labels[name],
         )
     axes.axhline(100 * group.level, color=GREY, linestyle=":")
     axes.set_ylabel(f"{group.metric.replace('top', 'top-')} accuracy, %")

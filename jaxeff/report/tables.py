@@ -475,6 +475,37 @@ def measured(records: Sequence[Record]) -> Table:
     return Table("measured", "What was measured here", columns, tuple(rows), how)
 
 
+class Finding(NamedTuple):
+    """The model that took the least compute of those that reached a level.
+
+    Attributes:
+      label: of data and level.
+      model: the one with the least.
+      factor: how many times less it took than `baseline`.
+      baseline: AlexNet where it reached the level, otherwise what took the most.
+      models: number of models that reached the level.
+    """
+
+    label: str
+    model: str
+    factor: float
+    baseline: str
+    models: int
+
+
+def findings(records: Sequence[Record]) -> list[Finding]:
+    """A finding for each data set and level that several models reached."""
+    found = []
+    for group, within in _arrived(records).items():
+        compute = {key: _mean(runs, _train_flops) for key, runs in within.items()}
+        best, base = min(compute, key=compute.get), _baseline(within)
+        models = len({key.model for key in within})
+        if models > 1:
+            factor = compute[base] / compute[best]
+            found.append(Finding(group.label, best.model, factor, base.model, models))
+    return found
+
+
 def breakdown_measured(records: Sequence[Record]) -> Table:
     """Table 1 for our own records: the factor as epochs x operations an epoch."""
     rows = []

@@ -55,11 +55,32 @@ def _to_a_loss(level):
     return dataclasses.replace(record, target=target)
 
 
+def _without_top5():
+    """A run of AlexNet on ImageNet by a task that measures top-1 alone."""
+    record = run("alexnet", (0.4, 0.6))
+    curve = [
+        dataclasses.replace(point, metrics={"top1": point.metrics["top1"]})
+        for point in record.curve
+    ]
+    return dataclasses.replace(
+        record,
+        task={"name": "another", "metrics": {"top1": "max"}},
+        curve=tuple(curve),
+        dataset=dataclasses.replace(record.dataset, name="imagenet2012"),
+    )
+
+
 @pytest.mark.parametrize("among", [(), (run(), run("resnet18"))])
 def test_another_task_stands_in_the_tables_and_takes_no_part_in_curves_and_levels(among):
-    analysis = analyse([*among, regression(), regression((0.5, 0.4), seed=1), _to_a_loss(1.0)])
+    others = regression(), regression((0.5, 0.4), seed=1), _to_a_loss(1.0), _without_top5()
+    analysis = analyse([*among, *others])
     labels = [row["data and level"] for row in _rows(analysis, "runs")][len(among) :]
-    assert labels == ["sine, loss at most 0.2"] * 2 + ["d at 8 px, loss at most 1"]
+    assert labels == [
+        "sine, loss at most 0.2",
+        "sine, loss at most 0.2",
+        "d at 8 px, loss at most 1",
+        "imagenet2012, 50 % top-1",
+    ]
     sine = next(row for row in _rows(analysis, "measured") if row["model"] == "mlp")
     # The loss starts above the level and falls below it in one run; in the other it does not.
     assert (sine["runs"], sine["reached"], sine["epochs, mean"]) == (2, 1, 2)
@@ -75,19 +96,24 @@ def test_another_task_stands_in_the_tables_and_takes_no_part_in_curves_and_level
 
 def test_curves_that_differ_by_their_environment_alone_are_named_by_it():
     here = run()
-    others = (
-        _elsewhere(here, kernels="cpu: a kernel"),
-        _elsewhere(here, cpu_model=None),
-        run(seed=1),
-    )
-    (within,) = curves_by_group([here, *others, here]).values()
+    kernels = _elsewhere(here, kernels="cpu: a kernel", cpu_model="another")
     name = "alexnet, small, seed 0"
-    assert list(within) == [
+
+    def names(*records):
+        (within,) = curves_by_group(records).values()
+        return list(within)
+
+    # The kernels are enough to tell the two apart; the third needs its processor.
+    assert names(here, kernels, run(seed=1)) == [
+        f"{name}, kernels xla",
+        f"{name}, kernels cpu: a kernel",
+        "alexnet, small, seed 1",
+    ]
+    assert names(here, kernels, _elsewhere(here, cpu_model=None), here) == [
         f"{name}, kernels xla, a processor",
-        f"{name}, kernels cpu: a kernel, a processor",
+        f"{name}, kernels cpu: a kernel, another",
         f"{name}, kernels xla, processor not recorded",
         f"{name}, kernels xla, a processor (2)",
-        "alexnet, small, seed 1",
     ]
 
 

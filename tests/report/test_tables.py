@@ -126,6 +126,13 @@ def test_records_of_other_data_or_targets_are_never_compared():
     )
     rows = _rows(tables.measured([run("alexnet"), other, run("resnet18", level=0.3)]))
     assert [row["than"] for row in rows] == [row["model"] for row in rows]
+    assert tables.findings([run("alexnet"), other]) == []
+
+
+def test_a_finding_is_the_least_compute_beside_alexnets():
+    found = tables.findings([run("alexnet"), run("resnet18", (0.6, 0.6)), run("vgg11", scale=9)])
+    # ResNet-18 gets there in 10 steps, AlexNet in 20 of the same cost.
+    assert found == [("d at 8 px, 50 % top-1", "resnet18", 2, "alexnet", 3)]
 
 
 def test_a_change_of_batch_or_image_size_is_charged_by_its_segments():

@@ -53,7 +53,7 @@ def render(analysis: Analysis) -> str:
         years=trends.months_between(best[0].published, best[-1].published) / 12,
         effective=analysis.effective,
         has_curves=bool(data["groups"]),
-        findings=_findings(analysis.records),
+        findings=tables.findings(analysis.records),
         audit_summary=audit.summary(analysis.audit),
         labels=tables.CONVENTIONS,
         version=jaxeff.__version__,
@@ -94,21 +94,6 @@ def in_words(number: float) -> str:
 def _factor(points):
     best = trends.frontier(points)
     return best[0].compute / best[-1].compute
-
-
-def _findings(records):
-    """For each data set and level: the row with the least compute, and the number of models."""
-    table = tables.measured(records)
-    found = {}
-    for row in table.rows:
-        values = dict(zip(table.columns, row, strict=True))
-        if values["XLA FLOPs, mean"] is not None:
-            found.setdefault(values["data and level"], []).append(values)
-    return [
-        (label, min(rows, key=lambda values: values["XLA FLOPs, mean"]), len(models))
-        for label, rows in found.items()
-        if len(models := {values["model"] for values in rows}) > 1
-    ]
 
 
 def _inert(text):

@@ -5,10 +5,11 @@ import datetime
 from collections.abc import Mapping, Sequence
 
 from jaxeff.compute import TERAFLOP_S_DAY
+from jaxeff.records import Record
 from jaxeff.report import audit, levels, published, tables, trends
 from jaxeff.report.effective_compute import EffectiveCompute, inference_gains
 from jaxeff.report.model_costs import model_costs
-from jaxeff.report.tables import Table
+from jaxeff.report.tables import Group, Table
 from jaxeff.report.trends import Point
 
 # With this much data and the charting library the page stays below 6 MB.
@@ -35,7 +36,7 @@ class Analysis:
     tables: Sequence[Table]
     audit: Sequence[audit.Entry]
     effective: EffectiveCompute
-    records: Sequence[Mapping]
+    records: Sequence[Record]
     refused: Sequence[str]
 
     def factors(self) -> dict[str, float]:
@@ -48,7 +49,7 @@ class Analysis:
 
 
 def analyse(
-    records: Sequence[Mapping],
+    records: Sequence[Record],
     refused: Sequence[str] = (),
     imported: Sequence[tuple[str, Point]] = (),
     effective: EffectiveCompute | None = None,
@@ -209,13 +210,20 @@ def _inference_table(costs):
     return Table("inference", "Inference: less compute to use a network", columns, tuple(rows), how)
 
 
-def curves_by_group(records: Sequence[Mapping]) -> dict[tuple, dict[str, Mapping]]:
-    """Records that have a curve, by group and by a name that tells them apart."""
-    groups: dict[tuple, list[Mapping]] = {}
+def curves_by_group(records: Sequence[Record]) -> dict[Group, dict[str, Record]]:
+    """Records with a curve to an accuracy, by group and by a name that tells them apart.
+
+    Records whose target is another metric stand in the tables alone.
+    """
+    groups: dict[Group, list[Record]] = {}
     for record in records:
-        if record["curve"]:
-            groups.setdefault(tables.group_key(record), []).append(record)
-    return {key: _named(within) for key, within in groups.items()}
+        if (
+            record.curve
+            and tables.has_accuracies(record)
+            and record.target.metric in tables.ACCURACIES
+        ):
+            groups.setdefault(tables.group_of(record), []).append(record)
+    return {group: _named(within) for group, within in groups.items()}
 
 
 def _named(records):
@@ -223,17 +231,41 @@ def _named(records):
     settings: dict[tuple, set] = {}
     for record in records:
         key = tables.configuration(record)
-        settings.setdefault(key[:2], set()).add(key)
-    found = {}
+        settings.setdefault((key.model, key.recipe), set()).add(key)
+    alike: dict[str, list[Record]] = {}
     for record in records:
         key = tables.configuration(record)
-        recipe = tables.settings(key) if len(settings[key[:2]]) > 1 else key[1]
-        name = f"{key[0]}, {recipe}, seed {record['seed']}"
-        number, unique = 2, name
-        while unique in found:
-            unique, number = f"{name} ({number})", number + 1
-        found[unique] = record
+        recipe = key.text if len(settings[key.model, key.recipe]) > 1 else key.recipe
+        alike.setdefault(f"{key.model}, {recipe}, seed {record.seed}", []).append(record)
+    found = {}
+    for name, within in alike.items():
+        for record, where in zip(within, _surroundings(within), strict=True):
+            full = ", ".join((name, *where))
+            number, unique = 2, full
+            while unique in found:
+                unique, number = f"{full} ({number})", number + 1
+            found[unique] = record
     return found
+
+
+def _surroundings(records):
+    """For each record, as much of its devices and environment as tells the records apart."""
+    places = [
+        (
+            tables.devices(record),
+            f"kernels {record.environment.kernels}",
+            record.environment.cpu_model or "processor not recorded",
+            record.environment.xla_flags or "no XLA_FLAGS",
+            f"matmul precision {record.environment.matmul_precision or 'default'}",
+        )
+        for record in records
+    ]
+    told: list[tuple[str, ...]] = [()] * len(records)
+    for column in zip(*places, strict=True):
+        further = [(*names, name) for names, name in zip(told, column, strict=True)]
+        if len(set(further)) > len(set(told)):
+            told = further
+    return told
 
 
 # The time to compare every pair of curves grows with the square of their number.
@@ -242,17 +274,16 @@ MOST_COMPARED = 60
 
 def _level_tables(records):
     sensitivity, dominated = [], []
-    for key, within in curves_by_group(records).items():
-        metric = key[3]
+    for group, within in curves_by_group(records).items():
         curves = {
-            name: levels.curve(record, metric)
+            name: levels.curve(record, group.metric)
             for name, record in list(within.items())[:MOST_COMPARED]
         }
 
         def preferred(name, within=within):
             record = within[name]
-            reached, model = record["target"]["reached"], record["model"]["name"]
-            return reached, model == "alexnet", record["compute"]["flops_per_image"]
+            is_alexnet = record.model.name == "alexnet"
+            return record.target.reached, is_alexnet, tables.flops_per_example(record)
 
         first = max(curves, key=preferred)
         marks = levels.grid(list(curves.values()))
@@ -263,7 +294,7 @@ def _level_tables(records):
                 if level.factor is not None:
                     sensitivity.append(
                         (
-                            tables.group_label(key),
+                            group.label,
                             first,
                             name,
                             100 * level.level,
@@ -273,7 +304,7 @@ def _level_tables(records):
                     )
         for name, beaten in levels.dominance(curves).items():
             if beaten:
-                dominated.append((tables.group_label(key), name, len(beaten), "; ".join(beaten)))
+                dominated.append((group.label, name, len(beaten), "; ".join(beaten)))
     yield Table(
         "levels",
         "The factor at every level",
@@ -354,54 +385,46 @@ def _groups(records):
     each = max(2, MOST_CURVE_POINTS // number) if number else 0
 
     def order(item):
-        cost = item[1]["compute"]["train_flops"]
-        return not item[1]["target"]["reached"], cost
+        return not item[1].target.reached, item[1].compute.train_flops
 
     return [
         {
-            "label": tables.group_label(key),
-            "metric": key[3],
-            "level": key[4],
+            "label": group.label,
+            "metric": group.metric,
+            "level": group.level,
             "left_out": max(0, len(within) - MOST_RUNS),
             "runs": [
                 {
                     "name": name,
-                    "model": record["model"]["name"],
-                    "date": date.isoformat()
-                    if (date := dates.get(record["model"]["name"]))
-                    else None,
-                    "epoch": record["target"]["epoch"],
-                    "macs": record["compute"]["macs_forward_per_image"],
-                    "xla": record["compute"]["train_flops"]
-                    if record["target"]["reached"]
-                    else None,
-                    "paper": record["compute"]["paper_flops"]
-                    if record["target"]["reached"]
-                    else None,
+                    "model": record.model.name,
+                    "date": date.isoformat() if (date := dates.get(record.model.name)) else None,
+                    "epoch": record.target.epoch,
+                    "macs": tables.macs_per_example(record),
+                    "xla": record.compute.train_flops if record.target.reached else None,
+                    "paper": record.compute.paper_flops if record.target.reached else None,
                     "curve": _thinned(record, each),
                 }
                 for name, record in sorted(within.items(), key=order)[:MOST_RUNS]
             ],
         }
-        for key, within in groups.items()
+        for group, within in groups.items()
     ]
 
 
 def _thinned(record, most):
-    points = record["curve"]
+    points, schedule = record.curve, record.compute.schedule
     if len(points) > most:
         chosen = {round(i * (len(points) - 1) / (most - 1)) for i in range(most)}
-        step = record["target"]["step"]
-        chosen |= {i for i, point in enumerate(points) if point["step"] == step}
+        step = record.target.step
+        chosen |= {i for i, point in enumerate(points) if point.step == step}
         points = [points[i] for i in sorted(chosen)]
-    macs = record["compute"]["macs_forward_per_image"]
     return [
         [
-            float(f"{point['train_flops']:.6g}"),
-            float(f"{3 * macs * point['images']:.6g}"),
-            round(point["top1"], 5),
-            round(point["top5"], 5),
-            round(point["epoch"], 3),
+            float(f"{point.train_flops:.6g}"),
+            float(f"{schedule.paper_flops(point.step):.6g}"),
+            round(point.metrics["top1"], 5),
+            round(point.metrics["top5"], 5),
+            round(point.epoch, 3),
         ]
         for point in points
     ]

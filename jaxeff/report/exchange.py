@@ -7,12 +7,13 @@ import math
 import os
 import pathlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
+from jaxeff.records import Record
 from jaxeff.report import published
-from jaxeff.report.tables import configuration, group_key, group_label, settings
+from jaxeff.report.tables import Configuration, charged_examples, configuration, group_of
 from jaxeff.report.trends import Point
 
 COLUMNS = (
@@ -28,16 +29,15 @@ COLUMNS = (
 _IMAGENET_LEVELS = {("top5", 0.791): "AlexNet", ("top5", 0.929): "ResNet-50"}
 
 
-def metric_name(record: Mapping) -> str:
+def metric_name(record: Record) -> str:
     """`AlexNet` or `ResNet-50` for their levels on ImageNet, otherwise data and level in words."""
-    target = record["target"]
-    level = _IMAGENET_LEVELS.get((target["metric"], target["value"]))
-    if record["dataset"]["name"] == "imagenet2012" and level:
+    level = _IMAGENET_LEVELS.get((record.target.metric, record.target.value))
+    if record.dataset.name == "imagenet2012" and level:
         return level
-    return group_label(group_key(record))
+    return group_of(record).label
 
 
-def export(records: Sequence[Mapping]) -> tuple[str, str]:
+def export(records: Sequence[Record]) -> tuple[str, str]:
     """Makes the CSV file of the published rows and our records', and the analysis behind ours.
 
     Records that reached their target are averaged over seeds, in the paper's convention (3 x
@@ -50,18 +50,18 @@ def export(records: Sequence[Mapping]) -> tuple[str, str]:
     base = {}
     for row in published.sota():
         base.setdefault(row.metric, row.teraflop_s_days.value)
-    groups: dict[tuple[str, tuple], list[Mapping]] = {}
+    groups: dict[tuple[str, Configuration], list[Record]] = {}
     for record in records:
-        if record["target"]["reached"]:
+        if record.target.reached:
             groups.setdefault((metric_name(record), configuration(record)), []).append(record)
     means = {
-        key: statistics.fmean(run["compute"]["paper_teraflop_s_days"] for run in runs)
+        key: statistics.fmean(run.compute.paper_teraflop_s_days for run in runs)
         for key, runs in groups.items()
     }
     # Factors are against AlexNet's best configuration, or, without one, against what took the most.
     alexnet: dict[str, float] = {}
     for (metric, key), days in means.items():
-        if key[0] == "alexnet":
+        if key.model == "alexnet":
             alexnet[metric] = min(days, alexnet.get(metric, math.inf))
     for (metric, key), days in sorted(means.items(), key=lambda item: (item[0][0], -item[1])):
         base.setdefault(metric, alexnet.get(metric, days))
@@ -93,11 +93,11 @@ def _published_row(row):
 
 
 def _measured_row(metric, runs, days, factor):
-    model = runs[0]["model"]["name"]
+    model = runs[0].model.name
     known = {row.our_name: row for row in published.alexnet_level()}.get(model)
-    date = known.published if known else datetime.date.fromisoformat(runs[0]["created"][:10])
+    date = known.published if known else datetime.date.fromisoformat(runs[0].created[:10])
     link = f"https://arxiv.org/abs/{known.arxiv}" if known and known.arxiv else ""
-    analysis = f"jaxeff {runs[0]['software']['jaxeff']}, {len(runs)} run(s)"
+    analysis = f"jaxeff {runs[0].software.jaxeff}, {len(runs)} run(s)"
     return (
         metric,
         f"{date.month}/{date.day}/{date.year}",
@@ -116,29 +116,40 @@ def _analysis(groups, means):
         lines.append("No record that reached its target was given: all rows are published ones.")
     for (metric, key), runs in groups.items():
         first = runs[0]
+        noun = "image" if "image_size" in first.task else "example"
         lines += [
-            f"## {key[0]}, {metric}",
+            f"## {key.model}, {metric}",
             "",
-            f"- Recipe: {settings(key)}.",
-            f"- Level: {100 * first['target']['value']:g} % {first['target']['metric']} on "
-            f"{first['dataset']['name']} ({first['dataset']['validation_examples']:,} validation "
-            "images, each counted once).",
-            f"- Forward multiply-accumulates of an image at {first['model']['image_size']} px: "
-            f"{first['compute']['macs_forward_per_image']:,}, counted from the program.",
-            "- Compute = 3 x those x images trained on, up to the evaluation that first met the "
+            f"- Recipe: {key.text}.",
+            f"- Level: {group_of(first).level_text} on {first.dataset.name} "
+            f"({first.dataset.validation_examples:,} validation {noun}s, each counted once).",
+            f"- Forward multiply-accumulates of an {noun}, counted from the program: "
+            f"{_macs(first)}.",
+            f"- Compute = 3 x those x {noun}s trained on, up to the evaluation that first met the "
             "level; / 8.64e16 in teraflop/s-days. Evaluation is not charged.",
         ]
         for run in runs:
-            images = run["compute"]["paper_flops"] / 3 / run["compute"]["macs_forward_per_image"]
             lines.append(
-                f"- Run `{run['run_id']}` (seed {run['seed']}, recipe {run['recipe']['name']}): "
-                f"epoch {run['target']['epoch']:g}, {images:,.0f} images, "
-                f"{run['compute']['paper_flops']:.4g} operations = "
-                f"{run['compute']['paper_teraflop_s_days']:.4g} teraflop/s-days; XLA counts "
-                f"{run['compute']['train_flops']:.4g} FLOPs."
+                f"- Run `{run.run_id}` (seed {run.seed}, recipe {run.recipe['name']}): "
+                f"epoch {run.target.epoch:g}, {charged_examples(run):,} {noun}s, "
+                f"{run.compute.paper_flops:.4g} operations = "
+                f"{run.compute.paper_teraflop_s_days:.4g} teraflop/s-days; XLA counts "
+                f"{run.compute.train_flops:.4g} FLOPs."
             )
         lines += [f"- Mean: {means[metric, key]:.4g} teraflop/s-days.", ""]
     return "\n".join(lines) + "\n"
+
+
+def _macs(record):
+    """`11,755,872 at 64 px`; with the steps from which on, where the cost changes in the run."""
+    texts = []
+    for segment in record.compute.segments:
+        size = segment.changes.get("image_size", record.task.get("image_size"))
+        text = f"{segment.macs_forward_per_example:,}" + (f" at {size} px" if size else "")
+        if len(record.compute.segments) > 1:
+            text += f" in batches of {segment.batch_size} from step {segment.from_step:,} on"
+        texts.append(text)
+    return "; ".join(texts)
 
 
 def read(path: str | os.PathLike) -> list[tuple[str, Point]]:

@@ -6,7 +6,8 @@ Colours are Okabe and Ito's; markers or line styles repeat whatever a colour say
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from jaxeff.compute import TERAFLOP_S_DAY
+from jaxeff.records import Record
 from jaxeff.report import levels, published, trends
 from jaxeff.report.analysis import Analysis, curves_by_group, publication_dates
-from jaxeff.report.tables import group_label
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8a8a8a"
 _CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
@@ -58,7 +59,7 @@ def _plain(text):
     return text.replace("$", r"\$")
 
 
-def schedules(records: Sequence[Mapping]) -> Figure:
+def schedules(records: Sequence[Record]) -> Figure:
     """Figure 2: a rate that falls smoothly reaches the level earlier than one that falls in steps.
 
     The rates are formulas. Learning curves are drawn where ResNet-50 has records of both recipes.
@@ -66,9 +67,9 @@ def schedules(records: Sequence[Mapping]) -> Figure:
     pair = {}
     for within in curves_by_group(records).values():
         found = {
-            record["recipe"]["name"]: record
+            record.recipe["name"]: record
             for record in within.values()
-            if record["model"]["name"] == "resnet50"
+            if record.model.name == "resnet50"
         }
         if {"paper", "paper_step"} <= set(found):
             pair = found
@@ -84,10 +85,10 @@ def schedules(records: Sequence[Mapping]) -> Figure:
     ):
         axes[-1].plot(epochs, values, dash, color=colour, label=label, linewidth=2)
         if name in pair:
-            points = pair[name]["curve"]
+            points = pair[name].curve
             axes[0].plot(
-                [point["epoch"] for point in points],
-                [100 * point["top5"] for point in points],
+                [point.epoch for point in points],
+                [100 * point.metrics["top5"] for point in points],
                 dash,
                 color=colour,
                 label=label.partition(":")[0],
@@ -197,20 +198,16 @@ def readable(model: str) -> str:
 def _measured_points(analysis):
     dates = publication_dates()
     return [
-        trends.Point(
-            record["model"]["name"],
-            dates[record["model"]["name"]],
-            record["compute"]["paper_flops"],
-        )
+        trends.Point(record.model.name, dates[record.model.name], record.compute.paper_flops)
         for record in analysis.records
-        if record["dataset"]["name"] == "imagenet2012"
-        and record["target"]["reached"]
-        and (record["target"]["metric"], record["target"]["value"]) == ("top5", 0.791)
-        and record["model"]["name"] in dates
+        if record.dataset.name == "imagenet2012"
+        and record.target.reached
+        and (record.target.metric, record.target.value) == ("top5", 0.791)
+        and record.model.name in dates
     ]
 
 
-def learning_curves(records: Sequence[Mapping]) -> Figure:
+def learning_curves(records: Sequence[Record]) -> Figure:
     """Figure 4: accuracy against training compute, one curve a run; without records, crossings.
 
     It shows the best `MOST_CURVES` runs of the group with the most runs; ImageNet's comes first.
@@ -243,15 +240,20 @@ def learning_curves(records: Sequence[Mapping]) -> Figure:
             "curves appear with records (--records)"
         )
         return figure
-    key = max(groups, key=lambda key: (key[0] == "imagenet2012", len(groups[key])))
-    within, (metric, level) = groups[key], key[3:]
-    curves = {name: levels.curve(record, metric) for name, record in within.items()}
+    group = max(groups, key=lambda group: (group.dataset == "imagenet2012", len(groups[group])))
+    within = groups[group]
+    curves = {name: levels.curve(record, group.metric) for name, record in within.items()}
 
     def order(name):
-        crossed = levels.crossing(curves[name], level)
-        return (crossed is None, crossed or -max(y for _, y in curves[name]))
+        if within[name].target.reached:
+            return False, within[name].compute.train_flops
+        return True, -max(y for _, y in curves[name])
 
     shown = sorted(curves, key=order)[:MOST_CURVES]
+    labels = {name: _plain(textwrap.fill(name, 45)) for name in shown}
+    # The legend takes a seventh of an inch a line.
+    lines = sum(label.count("\n") + 1 for label in labels.values())
+    figure.set_figheight(max(figure.get_figheight(), lines / 7))
     for i, name in enumerate(shown):
         axes.plot(
             [x / TERAFLOP_S_DAY for x, _ in curves[name]],
@@ -261,19 +263,19 @@ def learning_curves(records: Sequence[Mapping]) -> Figure:
             marker=_MARKS[i % len(_MARKS)],
             markersize=3.5,
             linewidth=1.2,
-            label=_plain(name),
+            label=labels[name],
         )
-    axes.axhline(100 * level, color=GREY, linestyle=":")
-    axes.set_ylabel(f"{metric.replace('top', 'top-')} accuracy, %")
+    axes.axhline(100 * group.level, color=GREY, linestyle=":")
+    axes.set_ylabel(f"{group.metric.replace('top', 'top-')} accuracy, %")
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_xlabel("training compute, teraflop/s-days (XLA count)")
-    reached = [name for name in shown if levels.crossing(curves[name], level) is not None]
+    first = within[shown[0]]
     finding = (
-        f"{within[reached[0]]['model']['name']} gets there with the least compute"
-        if reached
+        f"{first.model.name} gets there with the least compute"
+        if first.target.reached
         else "no run got there"
     )
-    axes.set_title(f"{_plain(group_label(key))}: {_plain(finding)}", fontsize=11)
+    axes.set_title(f"{_plain(group.label)}: {_plain(finding)}", fontsize=11)
     return figure
 
 

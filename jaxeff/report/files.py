@@ -5,7 +5,7 @@ import glob
 import io
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jaxeff import records
 from jaxeff.errors import UsageError
@@ -35,7 +35,9 @@ def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]
     return list(found.values()), found_none
 
 
-def read_records(paths: Sequence[pathlib.Path], progress=iter) -> tuple[list[dict], list[str]]:
+def read_records(
+    paths: Sequence[pathlib.Path], progress=iter
+) -> tuple[list[records.Record], list[str]]:
     """Reads valid records, and says why each other file is none or was read before.
 
     Args:
@@ -52,7 +54,7 @@ def read_records(paths: Sequence[pathlib.Path], progress=iter) -> tuple[list[dic
                     f"{LARGEST_RECORD_BYTES / 1e6:.0f}"
                 )
             record = records.read(path)
-            key = (record["run_id"], record["created"], record["seed"], len(record["curve"]))
+            key = (record.run_id, record.created, record.seed, len(record.curve))
             if seen.setdefault(key, path) is not path:
                 raise UsageError(f"{path}: the same run as {seen[key]}")
         except (OSError, UsageError) as error:
@@ -79,7 +81,7 @@ def write(analysis: Analysis, out: str | os.PathLike) -> None:
         _write(out / name, content)
 
 
-def write_exchange(valid: Sequence[Mapping], path: str | os.PathLike) -> pathlib.Path:
+def write_exchange(valid: Sequence[records.Record], path: str | os.PathLike) -> pathlib.Path:
     """Writes `path` in the published columns and the analysis beside it; returns the latter's path.
 
     Raises:

@@ -7,25 +7,27 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from jaxeff.records import Record
+
 Curve = Sequence[tuple[float, float]]
 
 # Conventions in which `curve` gives the compute.
 CONVENTIONS = ("xla", "paper")
 
 
-def curve(record: Mapping, metric: str, convention: str = "xla") -> list[tuple[float, float]]:
+def curve(record: Record, metric: str, convention: str = "xla") -> list[tuple[float, float]]:
     """Compute and validation accuracy of a record's evaluations.
 
     Args:
-      record: a valid run record.
+      record: a run.
       metric: `top1` or `top5`.
-      convention: `xla`, or `paper` (3 x forward multiply-accumulates x images).
+      convention: `xla`, or `paper` (3 x forward multiply-accumulates x images, each image at what
+        it cost when it was trained on).
     """
-    macs = record["compute"]["macs_forward_per_image"]
-    return [
-        (point["train_flops"] if convention == "xla" else 3 * macs * point["images"], point[metric])
-        for point in record["curve"]
-    ]
+    if convention == "xla":
+        return [(point.train_flops, point.metrics[metric]) for point in record.curve]
+    schedule = record.compute.schedule
+    return [(schedule.paper_flops(point.step), point.metrics[metric]) for point in record.curve]
 
 
 def crossing(points: Curve, level: float) -> float | None:

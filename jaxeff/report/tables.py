@@ -5,11 +5,14 @@ it, and enters it only where the column says so.
 """
 
 import dataclasses
+import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from jaxeff.compute import IMAGENET_EPOCH_IMAGES, TERAFLOP_S_DAY, paper_flops
+from jaxeff.records import Record
 from jaxeff.report import published
 from jaxeff.report.effective_compute import domain_gains
 from jaxeff.report.model_costs import ModelCost
@@ -193,7 +196,7 @@ def table3(costs: Mapping[str, ModelCost]) -> Table:
     return Table("table3", "Compute to AlexNet level (79.1 % top-5)", columns, tuple(rows), how)
 
 
-def accuracy_table(metric: str, records: Sequence[Mapping]) -> Table:
+def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
     """Tables 4 and 5: accuracies of the authors' trainings, and ours from ImageNet records."""
     number, _ = published.ACCURACIES[metric]
     names = {row.model: row.our_name for row in published.alexnet_level()}
@@ -202,12 +205,13 @@ def accuracy_table(metric: str, records: Sequence[Mapping]) -> Table:
     rows = []
     for row in published.accuracies(metric):
         best = [
-            100 * max(point[metric] for point in record["curve"])
+            100 * max(point.metrics[metric] for point in record.curve)
             for record in records
-            if record["dataset"]["name"] == "imagenet2012"
-            and record["model"]["name"] == names[row.model]
-            and record["status"] in ("completed", "reached")
-            and record["curve"]
+            if record.dataset.name == "imagenet2012"
+            and record.model.name == names[row.model]
+            and record.status in ("completed", "reached")
+            and record.curve
+            and has_accuracies(record)
         ]
         ours = statistics.fmean(best) if best else None
         examples = None if row.pytorch_examples is None else row.pytorch_examples.value
@@ -243,21 +247,88 @@ def accuracy_table(metric: str, records: Sequence[Mapping]) -> Table:
     return Table(f"table{number}", title, columns, tuple(rows), how)
 
 
-def group_key(record: Mapping) -> tuple:
-    """What must agree for two records' compute to be compared: data, size of images, target."""
-    return (
-        record["dataset"]["name"],
-        record["dataset"]["fingerprint"],
-        record["model"]["image_size"],
-        record["target"]["metric"],
-        record["target"]["value"],
+ACCURACIES = ("top1", "top5")
+"""Metrics of image classification, fractions of the validation images."""
+
+
+def has_accuracies(record: Record) -> bool:
+    """Whether the record's evaluations measured top-1 and top-5 accuracy."""
+    return all(record.task["metrics"].get(name) == "max" for name in ACCURACIES)
+
+
+class Group(NamedTuple):
+    """What must agree for two records' compute to be compared: data, task and target.
+
+    Attributes:
+      dataset: name of the data set.
+      fingerprint: of the data set.
+      task: name of the task.
+      settings: what the task adds, such as the size of the images, as JSON.
+      metric: of the target.
+      direction: `max` where a metric at or above the level meets it, `min` where one at or below.
+      level: of the target.
+    """
+
+    dataset: str
+    fingerprint: str
+    task: str
+    settings: str
+    metric: str
+    direction: str
+    level: float
+
+    @property
+    def label(self) -> str:
+        """`digits at 64 px, 98 % top-1`."""
+        size = json.loads(self.settings).get("image_size")
+        data = self.dataset if size is None else f"{self.dataset} at {size} px"
+        return f"{data}, {self.level_text}"
+
+    @property
+    def level_text(self) -> str:
+        """`98 % top-1`, or `loss at most 0.05`."""
+        if self.metric in ACCURACIES and self.direction == "max":
+            return f"{100 * self.level:g} % {self.metric.replace('top', 'top-')}"
+        bound = "at least" if self.direction == "max" else "at most"
+        return f"{self.metric} {bound} {self.level:g}"
+
+
+def group_of(record: Record) -> Group:
+    """The records that this one's compute may be compared with."""
+    task, target = record.task, record.target
+    settings = {key: value for key, value in task.items() if key not in ("name", "metrics")}
+    return Group(
+        record.dataset.name,
+        record.dataset.fingerprint,
+        task["name"],
+        json.dumps(settings, sort_keys=True),
+        target.metric,
+        task["metrics"][target.metric],
+        target.value,
     )
 
 
-def group_label(key: tuple) -> str:
-    """`digits at 64 px, 98 % top-1`."""
-    name, _, size, metric, value = key
-    return f"{name} at {size} px, {100 * value:g} % {metric.replace('top', 'top-')}"
+def charged_examples(record: Record) -> int:
+    """Training examples that the record's compute is charged for."""
+    schedule = record.compute.schedule
+    return schedule.examples(round(schedule.step_of(record.compute.train_flops)))
+
+
+def macs_per_example(record: Record) -> float:
+    """Forward multiply-accumulates of an example, the mean over the examples charged for."""
+    examples = charged_examples(record)
+    if not examples:
+        return record.compute.segments[0].macs_forward_per_example
+    return record.compute.paper_flops / (3 * examples)
+
+
+def flops_per_example(record: Record) -> float:
+    """XLA's FLOPs of training on an example, the mean over the examples charged for."""
+    examples = charged_examples(record)
+    if not examples:
+        first = record.compute.segments[0]
+        return first.flops_per_step / first.batch_size
+    return record.compute.train_flops / examples
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -271,68 +342,114 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     return mean, mean - half, mean + half
 
 
-def configuration(record: Mapping) -> tuple:
-    """What must agree for runs to differ by their seed alone: model and the recipe's settings."""
-    recipe = record["recipe"]
-    return (record["model"]["name"], recipe["name"], recipe["lr"], recipe["batch_size"],
-            recipe["epochs"])  # fmt: skip
+class Configuration(NamedTuple):
+    """What must agree for runs to differ by their seed alone: model and the recipe's settings.
+
+    Attributes:
+      model: the model's name.
+      recipe: the recipe's name.
+      lr: peak learning rate; None where the recipe has none.
+      batch_size: examples a step.
+      epochs: of the schedule.
+      model_args: what the model was created with beyond its defaults, as JSON; None for nothing.
+      sources: SHA-256 of the user's files that define model and recipe; None for those of jaxeff.
+    """
+
+    model: str
+    recipe: str
+    lr: float | str | None
+    batch_size: int
+    epochs: float
+    model_args: str | None
+    sources: tuple[str | None, str | None]
+
+    @property
+    def text(self) -> str:
+        """All but the model: `small, lr 0.08, batch 64, 30 epochs`."""
+        parts = [self.recipe]
+        if self.lr is not None:
+            parts.append(f"lr {self.lr}" if isinstance(self.lr, str) else f"lr {self.lr:g}")
+        parts += [f"batch {self.batch_size}", f"{self.epochs:g} epochs"]
+        if self.model_args:
+            parts.append(f"model {self.model_args}")
+        return ", ".join(parts)
 
 
-def settings(key: tuple) -> str:
-    """A `configuration` in words: `small, lr 0.08, batch 64, 30 epochs`."""
-    _, recipe, lr, batch_size, epochs = key
-    return f"{recipe}, lr {lr:g}, batch {batch_size}, {epochs:g} epochs"
+def configuration(record: Record) -> Configuration:
+    """The runs that this one differs from by its seed alone."""
+    model, recipe = record.model, record.recipe
+    lr = recipe.get("lr")
+    return Configuration(
+        model.name,
+        recipe["name"],
+        lr if lr is None or isinstance(lr, int | float) else json.dumps(lr),
+        recipe["batch_size"],
+        recipe["epochs"],
+        json.dumps(model.args, sort_keys=True) if model.args else None,
+        (model.source, recipe["source"]),
+    )
 
 
 def _arrived(records):
     """Runs that reached their target, by group and configuration."""
-    groups: dict[tuple, dict[tuple, list]] = {}
+    return _by_configuration([record for record in records if record.target.reached])
+
+
+def _by_configuration(records):
+    groups: dict[Group, dict[Configuration, list[Record]]] = {}
     for record in records:
-        if record["target"]["reached"]:
-            within = groups.setdefault(group_key(record), {})
-            within.setdefault(configuration(record), []).append(record)
+        within = groups.setdefault(group_of(record), {})
+        within.setdefault(configuration(record), []).append(record)
     return groups
 
 
-def _mean(runs, section, field):
-    return statistics.fmean(run[section][field] for run in runs)
+def _mean(runs: Sequence[Record], number: Callable[[Record], float]) -> float:
+    return statistics.fmean(number(run) for run in runs)
+
+
+def _train_flops(record):
+    return record.compute.train_flops
+
+
+def _paper_flops(record):
+    return record.compute.paper_flops
+
+
+def _epoch(record):
+    return record.target.epoch
 
 
 def _baseline(within):
     """AlexNet's configuration with the least compute, or else the one that took the most."""
-    compute = {key: _mean(runs, "compute", "train_flops") for key, runs in within.items()}
-    alexnet = [key for key in compute if key[0] == "alexnet"]
+    compute = {key: _mean(runs, _train_flops) for key, runs in within.items()}
+    alexnet = [key for key in compute if key.model == "alexnet"]
     return min(alexnet, key=compute.get) if alexnet else max(compute, key=compute.get)
 
 
-def measured(records: Sequence[Mapping]) -> Table:
+def measured(records: Sequence[Record]) -> Table:
     """What our records measured for each data set and target: mean and interval over seeds."""
-    groups: dict[tuple, dict[tuple, list]] = {}
-    for record in records:
-        within = groups.setdefault(group_key(record), {})
-        within.setdefault(configuration(record), []).append(record)
     arrived, rows = _arrived(records), []
-    for group, within in groups.items():
+    for group, within in _by_configuration(records).items():
         met = arrived.get(group, {})
         base = _baseline(met) if met else None
         found = {
-            key: mean_interval([run["compute"]["train_flops"] for run in runs])
+            key: mean_interval([run.compute.train_flops for run in runs])
             for key, runs in met.items()
         }
         for key in sorted(within, key=lambda key: -found[key][0] if key in found else math.inf):
             xla, runs = found.get(key), met.get(key, [])
             rows.append(
                 (
-                    group_label(group),
-                    key[0],
-                    settings(key),
+                    group.label,
+                    key.model,
+                    key.text,
                     len(within[key]),
                     len(runs),
-                    _mean(runs, "target", "epoch") if runs else None,
+                    _mean(runs, _epoch) if runs else None,
                     *(xla or (None, None, None)),
-                    _mean(runs, "compute", "paper_flops") if runs else None,
+                    _mean(runs, _paper_flops) if runs else None,
                     found[base][0] / xla[0] if xla else None,
-                    base[0] if xla else None,
+                    base.model if xla else None,
                 )
             )
     columns = (
@@ -350,27 +467,56 @@ def measured(records: Sequence[Mapping]) -> Table:
         "than",
     )
     how = (
-        "A row is all records with the same data (by fingerprint), image size, target and "
-        "settings. The mean and Student's 95 % interval are over the runs that reached the target; "
-        "the interval needs two of them. Factors are against AlexNet where it reached the target, "
-        "otherwise against what took the most."
+        "A row is all records with the same data (by fingerprint), task (with its settings, such "
+        "as the image size), target, model and recipe. The mean and Student's 95 % interval are "
+        "over the runs that reached the target; the interval needs two of them. Factors are "
+        "against AlexNet where it reached the target, otherwise against what took the most."
     )
     return Table("measured", "What was measured here", columns, tuple(rows), how)
 
 
-def breakdown_measured(records: Sequence[Mapping]) -> Table:
+class Finding(NamedTuple):
+    """The model that took the least compute of those that reached a level.
+
+    Attributes:
+      label: of data and level.
+      model: the one with the least.
+      factor: how many times less it took than `baseline`.
+      baseline: AlexNet where it reached the level, otherwise what took the most.
+      models: number of models that reached the level.
+    """
+
+    label: str
+    model: str
+    factor: float
+    baseline: str
+    models: int
+
+
+def findings(records: Sequence[Record]) -> list[Finding]:
+    """A finding for each data set and level that several models reached."""
+    found = []
+    for group, within in _arrived(records).items():
+        compute = {key: _mean(runs, _train_flops) for key, runs in within.items()}
+        best, base = min(compute, key=compute.get), _baseline(within)
+        models = len({key.model for key in within})
+        if models > 1:
+            factor = compute[base] / compute[best]
+            found.append(Finding(group.label, best.model, factor, base.model, models))
+    return found
+
+
+def breakdown_measured(records: Sequence[Record]) -> Table:
     """Table 1 for our own records: the factor as epochs x operations an epoch."""
     rows = []
     for group, within in _arrived(records).items():
         base = _baseline(within)
-        if base[0] != "alexnet":
+        if base.model != "alexnet":
             continue
         for key, runs in within.items():
-            epochs = _mean(within[base], "target", "epoch") / _mean(runs, "target", "epoch")
-            each = _mean(within[base], "compute", "flops_per_image") / _mean(
-                runs, "compute", "flops_per_image"
-            )
-            rows.append((group_label(group), key[0], settings(key), epochs, each, epochs * each))
+            epochs = _mean(within[base], _epoch) / _mean(runs, _epoch)
+            each = _mean(within[base], flops_per_example) / _mean(runs, flops_per_example)
+            rows.append((group.label, key.model, key.text, epochs, each, epochs * each))
     columns = (
         "data and level",
         "model",
@@ -383,28 +529,29 @@ def breakdown_measured(records: Sequence[Mapping]) -> Table:
     return Table("table1_measured", "Table 1 of our own records", columns, tuple(rows), how)
 
 
-def runs(records: Sequence[Mapping]) -> Table:
+def runs(records: Sequence[Record]) -> Table:
     """Every record: what it measured, and how to trace it."""
     rows = []
     for record in records:
-        software, hardware = record["software"], record["hardware"]
-        commit = software["git_commit"]
+        software, commit = record.software, record.software.git_commit
         rows.append(
             (
-                record["run_id"],
-                record["created"],
-                group_label(group_key(record)),
-                record["model"]["name"],
-                record["recipe"]["name"],
-                record["seed"],
-                record["status"],
-                record["target"]["epoch"],
-                record["compute"]["train_flops"],
-                record["compute"]["paper_flops"],
-                commit and commit[:12] + (" + changes" if software["git_dirty"] else ""),
-                f"{software['jaxeff']} (jax {software['jax']})",
-                f"{hardware['device_count']} x {hardware['device_kind']}",
-                record["command"],
+                record.run_id,
+                record.created,
+                group_of(record).label,
+                record.model.name,
+                record.recipe["name"],
+                record.seed,
+                record.status,
+                record.target.epoch,
+                record.compute.train_flops,
+                record.compute.paper_flops,
+                commit and commit[:12] + (" + changes" if software.git_dirty else ""),
+                f"{software.jaxeff} (jax {software.jax})",
+                devices(record),
+                record.command,
+                record.environment.kernels,
+                record.environment.cpu_model,
             )
         )
     columns = (
@@ -422,6 +569,13 @@ def runs(records: Sequence[Mapping]) -> Table:
         "jaxeff",
         "devices",
         "command",
+        "kernels",
+        "cpu_model",
     )
     how = "Compute is up to the crossing, or to the end of a run that did not reach its target."
     return Table("runs", "Every record", columns, tuple(rows), how)
+
+
+def devices(record: Record) -> str:
+    """`8 x TPU v5 lite`."""
+    return f"{record.hardware.device_count} x {record.hardware.device_kind}"

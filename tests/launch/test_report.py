@@ -1,7 +1,6 @@
-import json
-
 import pytest
 
+from jaxeff import records
 from jaxeff.report import exchange, files
 from tests.launch.commands import assert_one_line_and_exit_2, run_command
 from tests.records.example import run
@@ -9,7 +8,7 @@ from tests.records.example import run
 
 def _save(path, record):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record))
+    records.write(path, record)
 
 
 def test_works_before_anything_was_trained(tmp_path):
@@ -23,7 +22,8 @@ def test_works_before_anything_was_trained(tmp_path):
 def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
     _save(tmp_path / "runs" / "a" / "record.json", run("alexnet", (0.4, 0.6)))
     _save(tmp_path / "runs" / "b" / "record.json", run("shufflenet_v2", (0.6,)))
-    _save(tmp_path / "runs" / "c" / "record.json", {"schema_version": 1})
+    (tmp_path / "runs" / "c").mkdir()
+    (tmp_path / "runs" / "c" / "record.json").write_text('{"schema_version": 1}')
     files.write_exchange([run("a_model_of_others", (0.6,))], tmp_path / "others.csv")
     finished = run_command(
         "report", "--import=others.csv", "--export_sota=ours.csv", "--out=out", cwd=tmp_path

@@ -18,33 +18,36 @@ SOFTWARE = records.Software(
 )
 
 
+# 10 steps of 10 images at 8 px, then batches of 20 at 10 px.
+GROWING = (
+    compute.Segment(0, 6000, 95, 10, {"image_size": 8}),
+    compute.Segment(10, 18_000, 150, 20, {"image_size": 10}),
+)
+
+
 def run(
-    model="alexnet", top1=(0.4, 0.6), *, macs=95, scale=1, seed=0, lr=0.1, level=0.5, **changes
+    model="alexnet",
+    top1=(0.4, 0.6),
+    *,
+    macs=95,
+    scale=1,
+    segments=None,
+    seed=0,
+    lr=0.1,
+    level=0.5,
+    **changes,
 ) -> records.Record:
-    """A record that evaluates every 10 steps to `top1`; an image costs `scale` x 600 FLOPs."""
-    segment = compute.Segment(
-        from_step=0,
-        flops_per_step=round(FLOPS_PER_IMAGE * scale * BATCH_SIZE),
-        macs_forward_per_example=macs,
-        batch_size=BATCH_SIZE,
-        changes={"image_size": 8},
-    )
-    schedule = compute.CostSchedule((segment,))
-    curve = tuple(
-        records.Point(
-            step=step,
-            epoch=step / 10,
-            examples=schedule.examples(step),
-            train_flops=schedule.train_flops(step),
-            train_loss=1.5,
-            seconds=0.5 * step,
-            metrics={"loss": 1.6, "top1": accuracy, "top5": 1.0},
-        )
-        for step, accuracy in zip(range(10, 10 * len(top1) + 1, 10), top1, strict=True)
-    )
+    """A record that evaluates every 10 steps to `top1`.
+
+    An image costs `scale` x 600 FLOPs and `macs` multiply-accumulates, unless there are `segments`.
+    """
+    if segments is None:
+        flops_per_step = round(FLOPS_PER_IMAGE * scale * BATCH_SIZE)
+        segments = (compute.Segment(0, flops_per_step, macs, BATCH_SIZE, {"image_size": 8}),)
+    schedule = compute.CostSchedule(segments)
+    metrics = [{"loss": 1.6, "top1": accuracy, "top5": 1.0} for accuracy in top1]
+    curve = _curve(schedule, metrics)
     target = records.crossing(curve, "top1", level, "max")
-    charged = target.step or curve[-1].step
-    train_flops, paper_flops = schedule.train_flops(charged), schedule.paper_flops(charged)
     record = records.Record(
         run_id=f"{model}-{seed}-{lr}-{scale}-{top1[0]}",
         created="2026-01-02T03:04:05+00:00",
@@ -59,7 +62,7 @@ def run(
         recipe={
             "name": "small",
             "source": None,
-            "epochs": len(top1),
+            "epochs": curve[-1].epoch,
             "batch_size": BATCH_SIZE,
             "lr": lr,
             "optimizer": {"chain": [{"trace": {"decay": 0.9}}]},
@@ -71,14 +74,7 @@ def run(
             name="d", train_examples=100, validation_examples=50, fingerprint="f"
         ),
         target=target,
-        compute=records.Compute(
-            segments=schedule.segments,
-            convention="as counted",
-            train_flops=train_flops,
-            teraflop_s_days=compute.teraflop_s_days(train_flops),
-            paper_flops=paper_flops,
-            paper_teraflop_s_days=compute.teraflop_s_days(paper_flops),
-        ),
+        compute=_charge(schedule, target.step or curve[-1].step),
         curve=curve,
         hardware=records.Hardware(
             platform="cpu",
@@ -100,3 +96,47 @@ def run(
         status="reached" if target.reached else "completed",
     )
     return dataclasses.replace(record, **changes)
+
+
+def regression(loss=(0.5, 0.1), *, level=0.2, **changes) -> records.Record:
+    """A record of another task, without images, whose loss is to fall to `level`."""
+    schedule = compute.CostSchedule((compute.Segment(0, 6000, 95, BATCH_SIZE),))
+    curve = _curve(schedule, [{"loss": value} for value in loss])
+    target = records.crossing(curve, "loss", level, "min")
+    record = run(
+        "mlp",
+        task={"name": "regression", "metrics": {"loss": "min"}},
+        dataset=records.Dataset("sine", 100, 50, "sine"),
+        curve=curve,
+        target=target,
+        compute=_charge(schedule, target.step or curve[-1].step),
+        status="reached" if target.reached else "completed",
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def _curve(schedule, metrics):
+    return tuple(
+        records.Point(
+            step=step,
+            epoch=schedule.examples(step) / 100,
+            examples=schedule.examples(step),
+            train_flops=schedule.train_flops(step),
+            train_loss=1.5,
+            seconds=0.5 * step,
+            metrics=found,
+        )
+        for step, found in zip(range(10, 10 * len(metrics) + 1, 10), metrics, strict=True)
+    )
+
+
+def _charge(schedule, steps):
+    train_flops, paper_flops = schedule.train_flops(steps), schedule.paper_flops(steps)
+    return records.Compute(
+        segments=schedule.segments,
+        convention="as counted",
+        train_flops=train_flops,
+        teraflop_s_days=compute.teraflop_s_days(train_flops),
+        paper_flops=paper_flops,
+        paper_teraflop_s_days=compute.teraflop_s_days(paper_flops),
+    )

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.report import exchange, published
-from tests.records.example import run
+from tests.records.example import GROWING, regression, run
 
 
 def _write(tmp_path, text):
@@ -35,13 +36,33 @@ def test_what_is_exported_is_imported_with_the_same_numbers(tmp_path):
 
 def test_an_imagenet_record_at_alexnets_level_joins_the_published_rows():
     record = run("shufflenet_v2", (0.6,), macs=10**12)
-    record["dataset"]["name"] = "imagenet2012"
-    record["target"] |= {"metric": "top5", "value": 0.791}
+    record = dataclasses.replace(
+        record,
+        dataset=dataclasses.replace(record.dataset, name="imagenet2012"),
+        target=dataclasses.replace(record.target, metric="top5", value=0.791),
+    )
     text, _ = exchange.export([record])
     row = list(csv.DictReader(io.StringIO(text)))[-1]
     assert row["Metric"] == "AlexNet"
     days = 3e14 / TERAFLOP_S_DAY
     assert float(row["Reduction Factor"]) == pytest.approx(3.1 / days, rel=0.01)
+
+
+def test_images_of_a_run_that_grows_them_are_counted_at_what_each_cost():
+    text, analysis = exchange.export([run(top1=(0.4, 0.6), segments=GROWING)])
+    assert "95 at 8 px in batches of 10 from step 0 on; 150 at 10 px in batches of 20" in analysis
+    assert "epoch 3, 300 images, 1.185e+05 operations" in analysis
+    last = list(csv.DictReader(io.StringIO(text)))[-1]
+    days = float(last["Compute (teraflops-s/days)"])
+    assert days == pytest.approx(3 * (95 * 100 + 150 * 200) / 8.64e16, rel=1e-3)
+
+
+def test_another_task_is_exported_in_its_own_words():
+    text, analysis = exchange.export([regression()])
+    assert list(csv.DictReader(io.StringIO(text)))[-1]["Metric"] == "sine, loss at most 0.2"
+    assert "Level: loss at most 0.2 on sine (50 validation examples" in analysis
+    assert "example, counted from the program: 95." in analysis
+    assert "image" not in analysis
 
 
 def test_cells_that_a_spreadsheet_would_run_are_quoted():

@@ -31,6 +31,18 @@ def test_all_four_are_drawn_as_png_and_svg():
         _assert_readable(*figures.render(figure))
 
 
+def test_long_names_leave_room_for_the_curves():
+    records = [run(f"a model {i} " + "with a long name " * 8, seed=i) for i in range(16)]
+    figure = figures.learning_curves(records)
+    figure.draw_without_rendering()
+    width, height = figure.canvas.get_width_height()
+    (axes,) = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert axes.get_window_extent().width > 0.4 * width
+    assert legend.x1 <= width
+    assert legend.height <= height
+
+
 def test_without_records_the_figures_of_records_show_what_is_published():
     _assert_readable(*figures.render(figures.schedules([])))
     _assert_readable(*figures.render(figures.learning_curves([])))

@@ -14,7 +14,7 @@ def _save(folder, *records):
     for i, record in enumerate(records):
         path = folder / f"{i}" / "record.json"
         path.parent.mkdir(parents=True)
-        path.write_text(record if isinstance(record, str) else json.dumps(record))
+        path.write_text(record if isinstance(record, str) else json.dumps(record.to_json()))
         paths.append(path)
     return paths
 
@@ -39,15 +39,16 @@ def test_a_folder_stands_for_the_records_in_it(tmp_path):
 
 
 def test_a_file_without_a_valid_record_is_named_and_the_others_count(tmp_path):
-    negative, not_a_number = run("negative"), run("nan")
+    negative, not_a_number = run("negative").to_json(), run("nan").to_json()
     negative["compute"]["train_flops"] = -1
     not_a_number["curve"][0]["train_loss"] = float("nan")
-    paths = _save(tmp_path, run(), negative, not_a_number, "{", run())
+    wrong = json.dumps(negative), json.dumps(not_a_number)
+    paths = _save(tmp_path, run(), *wrong, "{", run())
     huge = tmp_path / "huge.json"
     with huge.open("wb") as file:
         file.truncate(files.LARGEST_RECORD_BYTES + 1)
     valid, refused = files.read_records([*paths, huge, tmp_path / "missing.json"])
-    assert [record["model"]["name"] for record in valid] == ["alexnet"]
+    assert [record.model.name for record in valid] == ["alexnet"]
     assert len(refused) == 6
     for line, words in zip(
         refused,

@@ -1,7 +1,7 @@
 import pytest
 
 from jaxeff.report import levels
-from tests.records.example import run
+from tests.records.example import GROWING, run
 
 SLOW = [(10.0, 0.2), (20.0, 0.5), (40.0, 0.7)]
 FAST = [(5.0, 0.4), (10.0, 0.6), (20.0, 0.8)]
@@ -44,6 +44,18 @@ def test_both_conventions_of_a_record():
     record = run(top1=(0.4, 0.6), macs=95)
     assert levels.curve(record, "top1") == [(60_000, 0.4), (120_000, 0.6)]
     assert levels.curve(record, "top1", "paper") == [(3 * 95 * 100, 0.4), (3 * 95 * 200, 0.6)]
+
+
+def test_a_curve_over_a_change_of_batch_and_image_size_by_hand():
+    record = run(top1=(0.4, 0.6), segments=GROWING)
+    # 10 steps of 6000 FLOPs, then 10 of 18 000; 100 images of 95 MACs, then 200 of 150.
+    assert levels.curve(record, "top1") == [(60_000, 0.4), (240_000, 0.6)]
+    paper = [(3 * 95 * 100, 0.4), (3 * (95 * 100 + 150 * 200), 0.6)]
+    assert levels.curve(record, "top1", "paper") == paper
+    (level,) = levels.sensitivity(levels.curve(record, "top1"), [(30_000, 0.5)], [0.5])
+    assert level.factor == 8
+    # Half-way between the evaluations' accuracies is half-way between their compute.
+    assert level.interpolated_factor == 5
 
 
 def test_the_grid_is_round_and_ends_at_the_best():

@@ -1,5 +1,6 @@
 """The page in a browser: Debian's chromium and chromium-driver, skipped where there is none."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -22,9 +23,15 @@ needs_browser = pytest.mark.skipif(
 
 def _records():
     hostile = run(HOSTILE, (0.3, 0.5), seed=3)
-    hostile["run_id"] = hostile["command"] = HOSTILE
-    hostile["recipe"]["name"] = "</script><script>document.title='owned'</script>"
-    hostile["dataset"]["name"] = "{{ 7 * 7 }}"
+    recipe = {"name": "</script><script>document.title='owned'</script>"}
+    hostile = dataclasses.replace(
+        hostile,
+        run_id=HOSTILE,
+        command=HOSTILE,
+        recipe={**hostile.recipe, **recipe},
+        dataset=dataclasses.replace(hostile.dataset, name="{{ 7 * 7 }}"),
+        environment=dataclasses.replace(hostile.environment, kernels=HOSTILE, cpu_model=HOSTILE),
+    )
     return [
         run("alexnet", (0.2, 0.4, 0.6), macs=700),
         run("alexnet", (0.2, 0.6, 0.6), macs=700, seed=1),

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import math
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from jaxeff.report import published, tables
 from jaxeff.report.audit import DISAGREES, audit
 from jaxeff.report.model_costs import model_costs
 from tests.launch.commands import ROOT
-from tests.records.example import run
+from tests.records.example import GROWING, run
 
 
 def _rows(table):
@@ -81,9 +82,10 @@ def test_accuracies_stay_empty_without_imagenet_records_and_are_means_with_them(
     empty = _rows(tables.accuracy_table(metric, []))
     assert all(row["best, ours, %"] is None and row["difference"] is None for row in empty)
     own = [run(model, (0.4, 0.55), seed=seed, level=0.9) for seed in (0, 1)]
-    own[1]["curve"][0]["top1"] = 0.57
-    for record in own:
-        record["dataset"] |= {"name": "imagenet2012"}
+    best = dataclasses.replace(own[1].curve[0], metrics={"loss": 1.6, "top1": 0.57, "top5": 1.0})
+    own[1] = dataclasses.replace(own[1], curve=(best, own[1].curve[1]))
+    imagenet = dataclasses.replace(own[0].dataset, name="imagenet2012")
+    own = [dataclasses.replace(record, dataset=imagenet) for record in own]
     filled = [
         r for r in _rows(tables.accuracy_table(metric, own)) if r["best, ours, %"] is not None
     ]
@@ -119,9 +121,68 @@ def test_seeds_are_averaged_with_students_interval_and_settings_kept_apart():
 
 def test_records_of_other_data_or_targets_are_never_compared():
     other = run("resnet18", (0.7,))
-    other["dataset"]["fingerprint"] = "other"
+    other = dataclasses.replace(
+        other, dataset=dataclasses.replace(other.dataset, fingerprint="other")
+    )
     rows = _rows(tables.measured([run("alexnet"), other, run("resnet18", level=0.3)]))
     assert [row["than"] for row in rows] == [row["model"] for row in rows]
+    assert tables.findings([run("alexnet"), other]) == []
+
+
+def test_a_finding_is_the_least_compute_beside_alexnets():
+    found = tables.findings([run("alexnet"), run("resnet18", (0.6, 0.6)), run("vgg11", scale=9)])
+    # ResNet-18 gets there in 10 steps, AlexNet in 20 of the same cost.
+    assert found == [("d at 8 px, 50 % top-1", "resnet18", 2, "alexnet", 3)]
+
+
+def test_a_change_of_batch_or_image_size_is_charged_by_its_segments():
+    growing = run("resnet18", (0.4, 0.6), segments=GROWING)
+    at_once = run("resnet18", (0.6, 0.6), segments=GROWING)
+    # 10 steps of 6000 FLOPs and 10 of 18 000 for 300 images; or the first ten alone.
+    assert tables.flops_per_example(growing) == 240_000 / 300
+    assert tables.macs_per_example(growing) == (100 * 95 + 200 * 150) / 300
+    assert tables.flops_per_example(at_once) == 600
+    assert tables.macs_per_example(at_once) == 95
+    alexnet = run("alexnet", (0.4, 0.6), scale=3)
+    rows = {row["model"]: row for row in _rows(tables.measured([alexnet, growing]))}
+    assert rows["resnet18"]["XLA FLOPs, mean"] == 240_000
+    assert rows["resnet18"]["3 x MACs x images, mean"] == 3 * (100 * 95 + 200 * 150)
+    assert rows["resnet18"]["times less"] == 20 * 18_000 / 240_000
+    row = _rows(tables.breakdown_measured([alexnet, growing]))[1]
+    # AlexNet takes 2 epochs of 1800 FLOPs an image, the other 3 of 800.
+    assert row["FLOPs an epoch factor"] == pytest.approx(1800 / 800)
+    assert row["product"] == pytest.approx(20 * 18_000 / 240_000)
+
+
+def test_a_run_that_has_not_begun_is_shown_with_its_first_cost():
+    begun = run("resnet18", segments=GROWING)
+    cost = dataclasses.replace(
+        begun.compute, train_flops=0, teraflop_s_days=0, paper_flops=0, paper_teraflop_s_days=0
+    )
+    target = dataclasses.replace(begun.target, reached=False, step=None, epoch=None)
+    record = dataclasses.replace(begun, compute=cost, curve=(), target=target, status="running")
+    assert (tables.macs_per_example(record), tables.flops_per_example(record)) == (95, 600)
+    assert _rows(tables.runs([record]))[0]["XLA FLOPs"] == 0
+
+
+def test_models_made_with_other_arguments_or_files_are_no_seeds_of_one_another():
+    model = run().model
+    others = [
+        dataclasses.replace(model, args={"width": 2}),
+        dataclasses.replace(model, args={"width": 3}),
+        dataclasses.replace(model, source="0" * 64),
+    ]
+    assert [row["runs"] for row in _rows(tables.measured([run(), run(seed=1)]))] == [2]
+    changed = [dataclasses.replace(run(seed=1), model=other) for other in others]
+    rows = _rows(tables.measured([run(), *changed]))
+    assert [row["runs"] for row in rows] == [1, 1, 1, 1]
+    assert any('model {"width": 2}' in row["recipe"] for row in rows)
+
+
+def test_the_table_of_runs_ends_with_what_decides_the_rounding():
+    table = tables.runs([run()])
+    assert table.columns[-2:] == ("kernels", "cpu_model")
+    assert table.rows[0][-2:] == ("xla", "a processor")
 
 
 def test_every_model_of_table_3_was_counted():

@@ -28,7 +28,7 @@ def render(analysis: Analysis) -> str:
     only its two scripts run, and opens no connection.
     """
     folder = pathlib.Path(__file__).parent
-    data = _inert(json.dumps(page_data(analysis), allow_nan=False))
+    data = page_data(analysis)
     charting, script = plotly.offline.get_plotlyjs(), (folder / "page.js").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True,
@@ -52,7 +52,8 @@ def render(analysis: Analysis) -> str:
         moore=trends.moore_factor(best[0].published, best[-1].published),
         years=trends.months_between(best[0].published, best[-1].published) / 12,
         effective=analysis.effective,
-        findings=_findings(analysis.records),
+        has_curves=bool(data["groups"]),
+        findings=tables.findings(analysis.records),
         audit_summary=audit.summary(analysis.audit),
         labels=tables.CONVENTIONS,
         version=jaxeff.__version__,
@@ -63,7 +64,7 @@ def render(analysis: Analysis) -> str:
         style=markupsafe.Markup((folder / "page.css").read_text("utf-8")),
         charting=markupsafe.Markup(charting),
         script=markupsafe.Markup(script),
-        data=markupsafe.Markup(data),
+        data=markupsafe.Markup(_inert(json.dumps(data, allow_nan=False))),
     )
 
 
@@ -93,21 +94,6 @@ def in_words(number: float) -> str:
 def _factor(points):
     best = trends.frontier(points)
     return best[0].compute / best[-1].compute
-
-
-def _findings(records):
-    """For each data set and level: the row with the least compute, and the number of models."""
-    table = tables.measured(records)
-    found = {}
-    for row in table.rows:
-        values = dict(zip(table.columns, row, strict=True))
-        if values["XLA FLOPs, mean"] is not None:
-            found.setdefault(values["data and level"], []).append(values)
-    return [
-        (label, min(rows, key=lambda values: values["XLA FLOPs, mean"]), len(models))
-        for label, rows in found.items()
-        if len(models := {values["model"] for values in rows}) > 1
-    ]
 
 
 def _inert(text):

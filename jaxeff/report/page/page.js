@@ -34,6 +34,10 @@
   const inert = (text) =>
     String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
+  // A legend of long names would leave no room for the curves.
+  const wrapped = (text) =>
+    text.match(/.{1,40}(?:\s+|$)|.{1,40}/gs).map((line) => inert(line.trim())).join("<br>");
+
   // As figures.readable does: ShuffleNet_v2_1_5x is ShuffleNet v2 1.5x.
   const readable = (model) =>
     model.replace(/(?<=v\d)_(?=\d+$)|(?<=_\d)_(?=\d+x)/g, ".").replace(/_/g, " ");
@@ -245,7 +249,7 @@
       const group = data.groups[Number(form.group.value)];
       const metric = Number(form.metric.value), column = Number(form.convention.value);
       const traces = group.runs.map((run, i) => ({
-        name: inert(run.name),
+        name: wrapped(run.name),
         x: run.curve.map((point) => point[column] / data.teraflop_s_day),
         y: run.curve.map((point) => 100 * point[metric]),
         hovertext: run.curve.map((point) =>

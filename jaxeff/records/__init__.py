@@ -1,6 +1,5 @@
 """The run record: what a run measured, in one validated JSON file."""
 
-from jaxeff.atomic import write_atomically as write_atomically
 from jaxeff.records.files import from_json as from_json
 from jaxeff.records.files import read as read
 from jaxeff.records.files import write as write

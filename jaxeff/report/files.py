@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Sequence
 
 from jaxeff import records
+from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.report import audit, exchange, figures, page
 from jaxeff.report.analysis import Analysis
@@ -107,6 +108,6 @@ def csv_text(table: Table) -> str:
 def _write(path, content):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        records.write_atomically(path, content.encode() if isinstance(content, str) else content)
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error

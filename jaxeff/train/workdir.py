@@ -62,10 +62,11 @@ def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) 
         if not path.exists():
             return
         earlier = records.read(path).to_json()
-    if earlier["software"]["jaxeff"].startswith("0.1."):
+    version = earlier["software"]["jaxeff"]
+    if version.startswith("0.1."):
         raise UsageError(
-            f"--workdir={workdir} holds a run of jaxeff {earlier['software']['jaxeff']}, from whose "
-            "checkpoints this version cannot go on; give another --workdir"
+            f"--workdir={workdir} holds a run of jaxeff {version}, from whose checkpoints this "
+            "version cannot go on; give another --workdir"
         )
     ours, theirs = _identity(record.to_json()), _identity(earlier)
     for key in sorted({*ours, *theirs}):

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 
 import models
-from jaxeff import data, train
+from jaxeff import data, tasks, train
+from jaxeff.train.display import Display
+from jaxeff.train.loop import Session
 
 
 def run(
@@ -41,33 +43,33 @@ def run(
     recipe = train.resolve("small", model, batch_size=batch_size, epochs=epochs)
     seconds = {"loop with input": [], "loop": [], "bare step": []}
     with tempfile.TemporaryDirectory() as folder:
+        task = tasks.ImageClassification(dataset, dataset.image_size, recipe.transforms)
         training = train.Run(
             model=model,
-            make_module=functools.partial(models.create, model, len(dataset.class_names)),
-            dataset=dataset,
+            make_module=functools.partial(models.create, model, dataset.num_classes),
+            task=task,
             recipe=recipe,
-            target=train.parse_target("top1:1.0"),
-            image_size=dataset.image_size,
+            target=tasks.parse_target("top1:1.0", task.metrics),
             workdir=pathlib.Path(folder),
             num_workers=num_workers,
             log_every=max(1, steps // 4),
         )
+        display = Display(training.total_steps, training.log_every, "images", silent=True)
         with (
-            contextlib.closing(
-                train.Session(training, is_first_process=True, silent=True)
-            ) as session,
-            contextlib.closing(session.training_images()) as images,
+            contextlib.closing(Session(training, display)) as session,
+            contextlib.closing(session.trainer.host_batches(start_step=0)) as host_batches,
         ):
-            batches = train.to_devices(images)
+            trainer = session.trainer
+            batches = trainer.device_batches(host_batches)
             resident = next(batches)
 
             def through_loop(source):
-                session.train_until(session.step + steps, source, lambda: False)
+                session.take_steps(session.progress.step + steps, source, lambda: False)
 
             def bare():
                 for _ in range(steps):
-                    session.state, loss = session.train_step(session.state, resident)
-                jax.block_until_ready((session.state, loss))
+                    loss = trainer.take_step(resident)
+                jax.block_until_ready((trainer.state, loss))
 
             turns = {
                 "loop with input": functools.partial(through_loop, batches),

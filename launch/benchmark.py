@@ -1,12 +1,12 @@
 """Measures how fast training is on this machine.
 
-    python launch/benchmark.py step --models=paper --against=torch,native
+    python launch/benchmark.py step --models=paper --against=torch,jit,xla
 
-times one training step of each model against PyTorch's (pip install -e '.[bench]') and against our
-own model in XLA's native form of every layer (with the same XLA flags). All do the same work; each
-runs in a process of its own; they take turns, so that what else the machine does hits all alike.
-Ours asks for huge pages, as all our commands do; torch starts as its users start it, and
-torch-huge-pages with that setting too.
+times one training step of each model against PyTorch's (pip install -e '.[bench]'), against a
+user's own jax.jit of model and optimizer, and against our step as XLA alone computes it, with its
+default flags. With --without=max_pool_gradient it has turns without that kernel of jaxeff.cpu too.
+All do the same work; each runs in a process of its own; they take turns, so that what else the
+machine does hits all alike.
 `ours/its` is our speed over the contender's (the median of the turns, with the least and the most).
 On a GPU, compare with torch-compile in bfloat16:
 
@@ -37,8 +37,11 @@ _MODELS = flags.DEFINE_string(
 _AGAINST = flags.DEFINE_list(
     "against",
     "torch",
-    "step: contenders, of torch, torch-huge-pages, torch-compile and native. input: of pil, tfdata "
-    "and torch.",
+    "step: contenders, of torch, torch-compile, jit (a user's own step) and xla (no kernels of "
+    "ours). input: of pil, tfdata and torch.",
+)
+_WITHOUT = flags.DEFINE_list(
+    "without", "", "step: kernels of jaxeff.cpu, each left out in a contender of its own."
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
@@ -73,18 +76,23 @@ _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print
 def step() -> int:
     """The training step of each model against its peers."""
     from benchmarks import step
-    from benchmarks.contenders import CONTENDERS
+    from benchmarks.contenders import CONTENDERS, without_kernels
 
     import models
+    from jaxeff import cpu
     from jaxeff.errors import UsageError
 
     for name in _AGAINST.value:
         if name not in CONTENDERS or name == "jaxeff":
             others = ", ".join(key for key in CONTENDERS if key != "jaxeff")
             raise UsageError(f"--against={name}: give some of {others}")
+    for name in _WITHOUT.value:
+        if name not in cpu.NAMES:
+            raise UsageError(f"--without={name}: give some of {', '.join(cpu.NAMES)}")
+    cpu.uninstall()  # Each contender installs what it computes with.
     step.run(
         models.select(_MODELS.value),
-        _AGAINST.value,
+        {name: CONTENDERS[name] for name in _AGAINST.value} | without_kernels(_WITHOUT.value),
         image_size=_IMAGE_SIZE.value or 64,
         batch_size=_BATCH_SIZE.value,
         dtype=_DTYPE.value,

@@ -1,6 +1,7 @@
 """How every command starts: flags read, help printed, mistakes answered in one line, exit 2."""
 
 import os
+import pathlib
 import sys
 
 from absl import flags
@@ -9,6 +10,12 @@ _COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache",
     True,
     "Keep compiled programs in the user's cache folder (~/.cache/jaxeff), for the next start.",
+)
+_CPU_KERNELS = flags.DEFINE_enum(
+    "cpu_kernels",
+    "auto",
+    ["auto", "xla"],
+    "On CPUs: auto, compute with the kernels of jaxeff.cpu; xla, leave everything to XLA.",
 )
 
 
@@ -45,16 +52,40 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     if leftover:
         _fail(program, f"unexpected argument {leftover[0]!r}: flags are written --name=value")
 
-    from jaxeff import environment
     from jaxeff.errors import UsageError
 
-    environment.restart_with_huge_pages()
-    environment.prepare(_COMPILATION_CACHE.value)
+    _prepare_jax()
     try:
         status = main(*subcommand)
     except UsageError as error:
         _fail(program, " ".join(str(error).split()))
     sys.exit(status)
+
+
+def kernels() -> str:
+    """What computes: `xla`, or on CPUs the kernels in use, such as `cpu: channel_sum`.
+
+    For the record. It starts JAX, so several processes join each other first.
+    """
+    import jax
+
+    from jaxeff import cpu
+
+    return cpu.installed() if jax.default_backend() == "cpu" else "xla"
+
+
+def _prepare_jax():
+    """Settings that JAX reads when it is imported; variables that are set already stay."""
+    if _COMPILATION_CACHE.value:
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(caches) / "jaxeff"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    else:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    if _CPU_KERNELS.value == "auto":
+        from jaxeff import cpu
+
+        cpu.install()
 
 
 def _fail(program, message):

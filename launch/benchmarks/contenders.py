@@ -12,21 +12,16 @@ import pathlib
 import subprocess
 import sys
 
-from jaxeff import environment
 from jaxeff.errors import UsageError
 
 # What each contender is: the module of this folder that builds its step, and its settings.
 CONTENDERS = {
-    "jaxeff": ("jax_step", {"native": False}),
-    "native": ("jax_step", {"native": True}),
+    "jaxeff": ("jax_step", {"by": "launcher"}),
+    "jit": ("jax_step", {"by": "user"}),
+    "xla": ("jax_step", {"by": "launcher", "kernels": "xla"}),
     "torch": ("torch_step", {"compiled": False}),
-    "torch-huge-pages": ("torch_step", {"compiled": False}),
     "torch-compile": ("torch_step", {"compiled": True}),
 }
-# Those that run XLA, which counts their step.
-COUNTED = ("jaxeff", "native")
-# Those that start as their own users start them, without the memory setting of our commands.
-AS_INSTALLED = ("torch", "torch-compile")
 INPUT_CONTENDERS = {
     name: (f"input_pipelines.{name}", {}) for name in ("jaxeff", "pil", "tfdata", "torch")
 }
@@ -73,11 +68,16 @@ class InputWork:
     cores: int
 
 
+def without_kernels(names: list[str]) -> dict:
+    """Further `CONTENDERS`, jaxeff without one of the kernels `names` each."""
+    return {f"-{name}": ("jax_step", {"by": "launcher", "without": [name]}) for name in names}
+
+
 class Contender:
     """The parent's side of a contender's process; ready to take steps once constructed.
 
     Attributes:
-      name: key of `CONTENDERS`, or of `INPUT_CONTENDERS`.
+      name: key of `kinds`.
       facts: what the contender tells of itself: `compile_seconds` (its first step, compilation
         included, but for the seconds of an ordinary one), and what its module adds, such as
         `platform`, `device_kind` and `software`.
@@ -95,10 +95,7 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={
-                **_environment(as_installed=name in AS_INSTALLED and kinds is CONTENDERS),
-                "PYTHONPATH": os.pathsep.join([str(LAUNCH), *sys.path]),
-            },
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(LAUNCH), *sys.path])},
         )
         try:
             self.facts = self._answer()
@@ -143,9 +140,3 @@ class Contender:
         if "error" in answer:
             raise UsageError(f"the contender {self.name}: {answer['error']}")
         return answer
-
-
-def _environment(as_installed):
-    """This process's variables, without those that `environment` has set where `as_installed`."""
-    ours = environment.HUGE_PAGES if as_installed else {}
-    return {name: value for name, value in os.environ.items() if ours.get(name) != value}

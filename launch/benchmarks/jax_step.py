@@ -1,66 +1,45 @@
-"""jaxeff's training step, as `launch/train.py` takes it, on random images."""
+"""A training step in JAX on random images: the launcher's, or one that a user wrote."""
 
-import contextlib
 import functools
 import os
+from collections.abc import Sequence
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Step:
-    """The `pmap` step over this machine's devices.
+    """A step of one of our models over this machine's devices.
 
     Args:
       work: the fields of `contenders.Work`.
-      native: takes XLA's native form of every layer, as plain Flax does.
+      by: `launcher`, the `pmap` step of `launch/train.py`, or `user`, a `jax.jit` of the model and
+        Optax on one device.
+      kernels: `auto`, those of `jaxeff.cpu`, or `xla`, none.
+      without: names of the kernels to leave out.
     """
 
-    def __init__(self, work: dict, native: bool):
+    def __init__(self, work: dict, by: str, kernels: str = "auto", without: Sequence[str] = ()):
         _use_threads(work["threads"])
+        from jaxeff import cpu
+
+        self._kernels = cpu.install(without) if kernels == "auto" else cpu.installed()
         import jax
         import numpy as np
 
-        import models
-        from jaxeff import nn, train
-        from jaxeff.train import devices, steps
-
-        make_module = functools.partial(
-            models.create, work["model"], work["num_classes"], work["dtype"]
-        )
-        module = make_module(axis_name=devices.shared_axis())
-        recipe = train.resolve("paper", work["model"], batch_size=work["batch_size"])
-        sgd = train.make_optimizer(recipe, 1000, 100.0)
-        scale = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
         rng = np.random.default_rng(0)
-        size = work["image_size"]
+        shape = (work["batch_size"], work["image_size"], work["image_size"], 3)
         batch = {
-            "image": rng.integers(0, 256, (work["batch_size"], size, size, 3), np.uint8),
+            "image": rng.integers(0, 256, shape, np.uint8),
             "label": rng.integers(0, work["num_classes"], work["batch_size"], np.int32),
         }
-        self._jax = jax
-        self._forms = nn.native_forms if native else contextlib.nullcontext
-        with self._forms():
-            state = jax.jit(lambda: steps.initial_state(module, sgd, size, seed=0))()
-        self._state = devices.replicate(state)
-        self._batch = next(train.to_devices([batch]))
-        self._step = devices.parallel(
-            steps.make_train_step(
-                module, sgd, **scale, label_smoothing=0.0, seed=0, axis_name=devices.shared_axis()
-            ),
-            donate_argnums=0,
-        )
-        self._count = functools.partial(
-            train.training_cost,
-            make_module(axis_name=None),
-            sgd,
-            image_size=size,
-            batch_size=work["batch_size"],
-            **scale,
-        )
+        self._jax, self._work = jax, work
+        make = {"launcher": _launchers_step, "user": _users_step}[by]
+        self._step, self._state, self._batch = make(work, batch)
 
     def take(self, steps: int) -> None:
         """Takes `steps` steps and waits for their results."""
-        with self._forms():
-            for _ in range(steps):
-                self._state, loss = self._step(self._state, self._batch)
+        for _ in range(steps):
+            self._state, loss = self._step(self._state, self._batch)
         self._jax.block_until_ready((self._state, loss))
 
     def facts(self) -> dict:
@@ -70,16 +49,103 @@ class Step:
             "platform": device.platform,
             "device_kind": device.device_kind,
             "software": f"jax {self._jax.__version__}",
+            "kernels": self._kernels if device.platform == "cpu" else "xla",
         }
 
     def flops_per_step(self) -> int:
-        """XLA's count of the step; making it takes memory of its own."""
-        return self._count().flops_per_step
+        """XLA's count of the launcher's step; making it takes memory of its own."""
+        return _count(self._work)
 
     def peak_memory_bytes(self) -> int | None:
         """Of the device's allocations since the start, or None on CPU."""
         statistics = self._jax.devices()[0].memory_stats()
         return statistics["peak_bytes_in_use"] if statistics else None
+
+
+def _launchers_step(work, batch):
+    """The step of `launch/train.py`, its state and the batch, on the devices."""
+    import jax
+
+    import models
+    from jaxeff import train
+    from jaxeff.train import devices, steps
+
+    axis_name = devices.shared_axis()
+    module = models.create(work["model"], work["num_classes"], work["dtype"], axis_name=axis_name)
+    sgd = _launchers_optimizer(work)
+    step = steps.make_train_step(
+        module, sgd, mean=MEAN, std=STD, label_smoothing=0.0, seed=0, axis_name=axis_name
+    )
+    state = jax.jit(lambda: steps.initial_state(module, sgd, work["image_size"], seed=0))()
+    return (
+        devices.parallel(step, donate_argnums=0),
+        devices.replicate(state),
+        next(train.to_devices([batch])),
+    )
+
+
+def _count(work):
+    import models
+    from jaxeff import train
+
+    cost = train.training_cost(
+        models.create(work["model"], work["num_classes"], work["dtype"]),
+        _launchers_optimizer(work),
+        image_size=work["image_size"],
+        batch_size=work["batch_size"],
+        mean=MEAN,
+        std=STD,
+    )
+    return cost.flops_per_step
+
+
+def _launchers_optimizer(work):
+    from jaxeff import train
+
+    recipe = train.resolve("paper", work["model"], batch_size=work["batch_size"])
+    return train.make_optimizer(recipe, 1000, 100.0)
+
+
+def _users_step(work, batch):
+    """A step as a user of `models` would write it, with Flax and Optax alone."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    import models
+
+    module = models.create(work["model"], work["num_classes"], work["dtype"])
+    sgd = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(1e-3, momentum=0.9))
+
+    def loss_of(params, batch_stats, batch, key):
+        images = (batch["image"].astype(jnp.float32) / 255 - jnp.array(MEAN)) / jnp.array(STD)
+        logits, updated = module.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        return losses.mean(), updated.get("batch_stats", {})
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state, batch):
+        params, batch_stats, opt_state, key = state
+        key, dropout = jax.random.split(key)
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, batch_stats), gradients = gradient(params, batch_stats, batch, dropout)
+        updates, opt_state = sgd.update(gradients, opt_state, params)
+        return (optax.apply_updates(params, updates), batch_stats, opt_state, key), loss
+
+    @jax.jit
+    def start():
+        key = jax.random.key(0)
+        variables = module.init(key, jnp.zeros((1, work["image_size"], work["image_size"], 3)))
+        params = variables["params"]
+        return params, variables.get("batch_stats", {}), sgd.init(params), key
+
+    return step, start(), jax.device_put(batch)
 
 
 def _use_threads(threads):

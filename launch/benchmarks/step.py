@@ -17,12 +17,12 @@ from jaxeff import compute
 STEPS_BEFORE_A_TURN = 2
 
 
-def measure(work: contenders.Work, against: list[str], turns: int, turn_seconds: float) -> dict:
+def measure(work: contenders.Work, against: dict, turns: int, turn_seconds: float) -> dict:
     """Times jaxeff's step of one model against others, turn by turn.
 
     Args:
       work: what each of them does.
-      against: keys of `contenders.CONTENDERS`.
+      against: of `contenders.CONTENDERS` and `contenders.without_kernels`.
       turns: of each contender.
       turn_seconds: about how long one turn of the slowest lasts; each takes at least one step.
 
@@ -32,9 +32,10 @@ def measure(work: contenders.Work, against: list[str], turns: int, turn_seconds:
       ratios of neighbouring turns) with `ratio_low` and `ratio_high`, the least and the largest.
     """
     with contextlib.ExitStack() as stack:
+        kinds = {"jaxeff": contenders.CONTENDERS["jaxeff"], **against}
         field = {
-            name: stack.enter_context(contextlib.closing(contenders.Contender(name, work)))
-            for name in ("jaxeff", *against)
+            name: stack.enter_context(contextlib.closing(contenders.Contender(name, work, kinds)))
+            for name in kinds
         }
         steps = {
             name: max(1, round(turn_seconds / contender.seconds(1)))
@@ -53,9 +54,9 @@ def measure(work: contenders.Work, against: list[str], turns: int, turn_seconds:
                 "peak_memory_bytes": contender.peak_memory_bytes(),
                 **contender.facts,
             }
-            if name in contenders.COUNTED:
+            if name == "jaxeff":
                 results[name]["flops_per_step"] = contender.flops_per_step()
-            if name != "jaxeff":
+            else:
                 pairs = zip(rates["jaxeff"], rates[name], strict=True)
                 ratios = [ours / theirs for ours, theirs in pairs]
                 results[name]["ratio"] = statistics.median(ratios)
@@ -101,7 +102,7 @@ def row(result: dict) -> str:
         )
         mfu = facts.get("model_flops_utilization")
         lines.append(
-            f"{result['model'] if name == 'jaxeff' else '':<20}{name:<14}"
+            f"{result['model'] if name == 'jaxeff' else '':<20}{name:<22}"
             f"{facts['images_per_second']:10.1f}{ratio}{facts['compile_seconds']:10.1f}"
             f"{facts['peak_memory_bytes'] / 2**20:10.0f}"
             + (f"{100 * mfu:8.1f}" if mfu is not None else "")
@@ -112,14 +113,14 @@ def row(result: dict) -> str:
 def header() -> str:
     """The table's first line."""
     return (
-        f"{'model':<20}{'contender':<14}{'images/s':>10}{'ours/its':>8}{'least':>8}{'most':>8}"
+        f"{'model':<20}{'contender':<22}{'images/s':>10}{'ours/its':>8}{'least':>8}{'most':>8}"
         f"{'compile s':>10}{'peak MiB':>10}{'MFU %':>8}"
     )
 
 
 def run(
     model_names: tuple[str, ...],
-    against: list[str],
+    against: dict,
     *,
     image_size: int,
     batch_size: int,
@@ -136,7 +137,7 @@ def run(
 
     Args:
       model_names: architectures, in order.
-      against: keys of `contenders.CONTENDERS`.
+      against: of `contenders.CONTENDERS` and `contenders.without_kernels`.
       image_size: side of the images in pixels.
       batch_size: images a step.
       dtype: of the arithmetic, `float32` or `bfloat16`.

@@ -11,7 +11,6 @@ import resource
 import sys
 import time
 
-from jaxeff import environment
 from jaxeff.errors import UsageError
 
 WARM_UP_SECONDS = 1.0
@@ -26,7 +25,7 @@ def main(message: str) -> None:
     def answer(**fields):
         print(json.dumps(fields), file=answers, flush=True)
 
-    environment.prepare(compilation_cache=False)
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     settings = json.loads(message)
     if cores := settings["work"].get("cores"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])

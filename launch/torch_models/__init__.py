@@ -4,23 +4,19 @@ torchvision's models as they are; ShuffleNet v1 and MobileNet v1 in files of the
 layers and names of jaxony/ShuffleNet and marvis/pytorch-mobilenet. Needs torch and torchvision.
 """
 
-import contextlib
-
 import torch
 
 from . import mobilenet_v1, shufflenet_v1
 
-# torchvision's CPU wheels do not load its custom operators beside another build of torch; two of
-# them must be known by name before the import, and none of the classifiers uses them.
-_OPERATORS = torch.library.Library("torchvision", "DEF")
-for _schema in (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-):
-    with contextlib.suppress(RuntimeError):  # torchvision's own library was loaded.
-        _OPERATORS.define(_schema)
-
-import torchvision  # noqa: E402
+try:
+    import torchvision
+except RuntimeError:
+    # torchvision's CPU wheels do not load their operators beside another build of torch. Two of
+    # them must be known by name before the import, and none of the classifiers uses them.
+    _OPERATORS = torch.library.Library("torchvision", "DEF")
+    for _name in ("nms", "qnms"):
+        _OPERATORS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
 
 # Ours: torchvision's, where the names differ.
 TORCHVISION_NAMES = {"shufflenet_v2": "shufflenet_v2_x1_0"}

@@ -67,7 +67,7 @@ def evaluate_variables(
     """
     collections = dict(variables)
     params = collections.pop("params")
-    step = steps.make_evaluation_step(module, task, axis_name=parallel.AXIS)
+    step = steps.make_evaluation_step(module, task, axis_name=parallel.shared_axis())
     device_count = jax.device_count()
     batch_size = -(-batch_size // device_count) * device_count
     with contextlib.closing(

@@ -28,7 +28,7 @@ class Trainer:
 
     def __init__(self, run: Run, restore: Callable | None = None):
         self.run = run
-        axis_name = parallel.AXIS
+        axis_name = parallel.shared_axis()
         module, tx = run.make_module(axis_name=axis_name), run.optimizer()
         train_step = steps.make_train_step(
             module, tx, run.task, seed=run.seed, axis_name=axis_name, remat=run.recipe.remat

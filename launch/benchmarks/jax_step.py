@@ -67,20 +67,17 @@ def _launchers_step(work, batch):
     import jax
 
     import models
-    from jaxeff import train
-    from jaxeff.train import devices, steps
+    from jaxeff.train import parallel, steps
 
-    axis_name = devices.shared_axis()
+    axis_name, task = parallel.shared_axis(), _task(work)
     module = models.create(work["model"], work["num_classes"], work["dtype"], axis_name=axis_name)
     sgd = _launchers_optimizer(work)
-    step = steps.make_train_step(
-        module, sgd, mean=MEAN, std=STD, label_smoothing=0.0, seed=0, axis_name=axis_name
-    )
-    state = jax.jit(lambda: steps.initial_state(module, sgd, work["image_size"], seed=0))()
+    step = steps.make_train_step(module, sgd, task, seed=0, axis_name=axis_name)
+    state = jax.jit(lambda: steps.initial_state(module, sgd, task, seed=0))()
     return (
-        devices.parallel(step, donate_argnums=0),
-        devices.replicate(state),
-        next(train.to_devices([batch])),
+        parallel.pmap(step, donate_argnums=0),
+        parallel.replicate(state),
+        next(parallel.to_devices([batch])),
     )
 
 
@@ -88,15 +85,16 @@ def _count(work):
     import models
     from jaxeff import train
 
-    cost = train.training_cost(
-        models.create(work["model"], work["num_classes"], work["dtype"]),
-        _launchers_optimizer(work),
-        image_size=work["image_size"],
-        batch_size=work["batch_size"],
-        mean=MEAN,
-        std=STD,
-    )
+    module = models.create(work["model"], work["num_classes"], work["dtype"])
+    cost = train.training_cost(module, _launchers_optimizer(work), _task(work), work["batch_size"])
     return cost.flops_per_step
+
+
+def _task(work):
+    from jaxeff import data, tasks
+
+    # Normalises as ImageNet's images are; no image of it is looked at.
+    return tasks.ImageClassification(data.load("synthetic"), work["image_size"])
 
 
 def _launchers_optimizer(work):

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -101,6 +102,8 @@ def _describe(value, parents):
     parents = (*parents, id(value))
     if hasattr(value, "init") and hasattr(value, "update"):
         return _transformation(value, parents)
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
         return _array(np.asarray(value))
     if isinstance(value, functools.partial):
@@ -154,13 +157,16 @@ def _closure(function: Callable) -> dict[str, object]:
     function = getattr(function, "__wrapped__", function)
     cells = getattr(function, "__closure__", None) or ()
     names = function.__code__.co_freevars if cells else ()
-    values = {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
     helpers = f"{_name(function)}.<locals>."
-    return {
-        name: value
-        for name, value in values.items()
-        if not getattr(value, "__qualname__", "").startswith(helpers)
-    }
+    values = {}
+    for name, cell in zip(names, cells, strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # A variable that was never assigned.
+            continue
+        if not getattr(value, "__qualname__", "").startswith(helpers):
+            values[name] = value
+    return values
 
 
 def _name(function):

@@ -76,7 +76,7 @@ def test_what_was_measured_is_printed_when_a_model_fails(run_steps, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["step", "--against=jaxef"], "give some of native, torch, torch-huge-pages, "),
+        (["step", "--against=jaxef"], "give some of jit, xla, torch, torch-compile"),
         (["step", "--models=resnet19"], "did you mean resnet18"),
         (["stride"], "give what to do, step or loop or input, not stride"),
         (["input"], "--data_dir is missing"),

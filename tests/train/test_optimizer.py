@@ -1,3 +1,4 @@
+import inspect
 import json
 
 import jax
@@ -75,6 +76,36 @@ def test_every_number_of_an_optimizer_is_in_its_description(name):
     text = json.dumps(describe(tx), allow_nan=False)
     for number in ("0.0123", "0.87", "0.98", "0.056")[:count]:
         assert number in text, text
+
+
+ARGUMENTS = ((), (0.1,), (0.1, 10, 0.5), (0.1, {3: 0.1}), (optax.sgd(0.1),), (optax.sgd(0.1), 3))
+
+
+def _made_by(constructor):
+    """What a function of Optax returns for the first arguments that suit it; None without any."""
+    for arguments in ARGUMENTS:
+        try:
+            made = constructor(*arguments)
+        except Exception:  # Which arguments it wants is its own affair.
+            continue
+        if hasattr(made, "update") and hasattr(made, "init"):
+            return made
+        if "schedule" in constructor.__name__ and callable(made):
+            return made
+    return None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_everything_that_optax_makes_can_be_described():
+    described = 0
+    for module in (optax, optax.contrib):
+        for name, constructor in inspect.getmembers(module, inspect.isfunction):
+            made = None if name.startswith("_") else _made_by(constructor)
+            if made is not None:
+                text = json.dumps(describe(made), allow_nan=False)
+                assert " at 0x" not in text, (name, text)
+                described += 1
+    assert described > 100
 
 
 def test_two_optimizers_that_differ_in_one_number_differ_in_their_description():

@@ -72,8 +72,9 @@ def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) 
     for key in sorted({*ours, *theirs}):
         if ours.get(key) != theirs.get(key):
             raise UsageError(
-                f"--workdir={workdir} holds another run: {key} is {theirs.get(key)!r} there and "
-                f"{ours.get(key)!r} here; give another --workdir, or the same flags to resume"
+                f"--workdir={workdir} holds another run: {key} is {theirs.get(key)!r:.200} there "
+                f"and {ours.get(key)!r:.200} here; give another --workdir, or the same flags to "
+                "resume"
             )
 
 

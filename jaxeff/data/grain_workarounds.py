@@ -118,8 +118,8 @@ def close(iterator: grain.DatasetIterator) -> None:
     Seen in: Grain 0.2.18.
     Upstream: no issue found.
     """
-    # Of each worker there is a thread in this process, which reads from the worker's queue. The
-    # threads stop first: one that waited for a worker already stopped would wait for ever.
+    # A thread in this process reads the queue of each worker. The threads stop before the workers:
+    # a thread that waits for a worker which has stopped waits for ever.
     threads = [
         thread
         for thread in getattr(iterator, "_iterators_in_use", ())
@@ -157,6 +157,9 @@ def close_before_exit(owner: Any, held: list[grain.DatasetIterator]) -> weakref.
 
 def dead_worker_exit_code(error: RuntimeError) -> str | None:
     """Which exit code a worker died with, if that is what `error` says; else None.
+
+    One death stays unnoticed: where arrays do not travel in shared memory, a worker that is killed
+    while it sends one leaves half a message in the pipe, and Grain waits for the rest for ever.
 
     Without it: a dead worker is a RuntimeError like any other, which tells it by its text alone.
     Seen in: Grain 0.2.18.

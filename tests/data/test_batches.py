@@ -48,24 +48,21 @@ def test_reading_to_the_end_ends_the_threads():
     assert threads_end()
 
 
-def test_batches_are_the_same_by_value_where_shared_memory_is_small_and_a_dead_worker_is_an_error(
-    monkeypatch,
-):
+def test_batches_are_the_same_by_value_where_shared_memory_is_small(monkeypatch):
     full = type("Usage", (), {"free": 0})
     monkeypatch.setattr("jaxeff.data.grain_workarounds.shutil.disk_usage", lambda folder: full)
-    options = {"batch_size": 4, "image_size": 64}
-    expected, batches = (
-        training(numbered(21), **options),
-        training(numbered(21), num_workers=1, **options),
-    )
-    for _ in range(2):
-        here, there = next(expected), next(batches)
-        for name in ("image", "label"):
-            assert type(there[name]) is np.ndarray
-            assert not isinstance(there[name].base, grain.multiprocessing.SharedMemoryArray)
-            np.testing.assert_array_equal(there[name], here[name])
-    expected.close()
+    dataset, options = numbered(1, validation=8), {"batch_size": 4, "image_size": 64}
+    here, there = validate(dataset, **options), validate(dataset, num_workers=1, **options)
+    for left, right in zip(here, there, strict=True):
+        for name in ("image", "label", "mask"):
+            assert type(right[name]) is np.ndarray
+            assert not isinstance(right[name].base, grain.multiprocessing.SharedMemoryArray)
+            np.testing.assert_array_equal(left[name], right[name])
 
+
+def test_a_dead_worker_is_an_error_that_says_what_to_do():
+    batches = training(numbered(21), num_workers=1, batch_size=4, image_size=64)
+    next(batches)
     (worker,) = multiprocessing.active_children()
     worker.kill()
     with pytest.raises(UsageError, match=r"exit code -9.*smaller --num_workers"):

@@ -60,18 +60,12 @@ def test_the_number_of_threads_changes_no_byte(monkeypatch):
 
 
 def test_the_number_of_workers_changes_no_byte_and_closing_leaves_no_process():
-    dataset = numbered(21, validation=21)
+    dataset = numbered(21)
     options = {"batch_size": 4, "image_size": 64}  # 49 kB a batch, which travels in shared memory
     assert_same(
         train(dataset, steps=7, num_workers=2, start_step=3, **options),
         train(dataset, steps=7, num_workers=0, start_step=3, **options),
     )
-    assert not multiprocessing.active_children()
-
-    here, there = (validate(dataset, 64, num_workers=workers) for workers in (0, 1))
-    assert len(here) == 3
-    for left, right in zip(there, here, strict=True):
-        assert_same([left[key] for key in sorted(left)], [right[key] for key in sorted(right)])
     assert not multiprocessing.active_children()
 
 

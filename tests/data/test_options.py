@@ -30,12 +30,12 @@ def test_a_process_that_is_none_of_them_is_refused(shard):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_shards_divide_a_batch_without_gap_or_overlap(count):
-    shards = [Shard(index, count) for index in range(count)]
-    batch = list(range(12))
-    parts = [batch[shard.positions] for shard in shards]
-    assert sorted(itertools.chain(*parts)) == batch
-    assert [len(part) for part in parts] == [shard.local_batch_size(12) for shard in shards]
+def test_shards_are_equal_parts_of_each_batch_in_the_order_of_the_processes(count):
+    shards, local = [Shard(index, count) for index in range(count)], 12 // count
+    for batch in range(3):
+        rows = range(batch * local, (batch + 1) * local)
+        parts = [[shard.position(row, 12) for row in rows] for shard in shards]
+        assert list(itertools.chain(*parts)) == list(range(12 * batch, 12 * (batch + 1)))
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_one_that_does():

@@ -6,7 +6,7 @@ from jaxeff.nn import Dropout
 KEY = jax.random.key(3)
 
 
-def test_keeps_the_expected_value_and_drops_the_given_share():
+def test_keeps_the_expected_value_and_drops_the_given_fraction():
     inputs = np.ones((64, 1000), np.float32)
     kept = Dropout(0.3).apply({}, inputs, train=True, rngs={"dropout": KEY})
     assert abs((kept == 0).mean() - 0.3) < 0.01

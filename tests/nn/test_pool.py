@@ -5,46 +5,45 @@ import pytest
 
 from jaxeff.compute import xla_flops
 from jaxeff.nn import adaptive_average_pool, max_pool
-from jaxeff.nn import pool as pool_forms
 from jaxeff.nn.pool import average_pool
 
 
-@pytest.mark.parametrize(
-    ("size", "window", "stride", "padding"),
-    [(9, 3, 2, 1), (8, 2, 2, 0), (9, 2, 3, 0), (19, 17, 1, 0)],
-)
-def test_max_pool_and_its_gradient_equal_the_native_form(size, window, stride, padding):
-    rng = np.random.default_rng(0)
-    images = rng.permutation(2 * size * size * 3).reshape(2, size, size, 3).astype(np.float32) - 150
-    form = {"window": window, "stride": stride, "padding": padding}
-    weights = rng.standard_normal(max_pool(images, **form).shape).astype(np.float32)
-    results = [
-        jax.value_and_grad(lambda images, pool=pool: (pool(images, **form) * weights).sum())(images)
-        for pool in (max_pool, pool_forms._native_max_pool)
-    ]
-    for ours, native in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, native, rtol=1e-5)
+def _windows(size, window, stride, padding, pooled):
+    """Where each of `pooled` windows begins and ends along a side of `size`."""
+    starts = [i * stride - padding for i in range(pooled)]
+    return [(max(start, 0), min(start + window, size)) for start in starts]
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(
     ("size", "window", "stride", "padding"),
-    [(8, 3, 2, 0), (9, 3, 2, 0), (7, 2, 2, 0), (6, 3, 2, 1), (7, 2, 2, 1), (5, 2, 3, 1)],
+    [(9, 3, 2, 1), (8, 2, 2, 0), (9, 2, 3, 0), (19, 17, 1, 0), (8, 3, 2, 0), (6, 3, 2, 1)],
 )
-def test_max_pool_that_rounds_up_and_its_gradient_equal_the_native_form(
-    size, window, stride, padding
+def test_max_pool_and_its_gradient_are_the_largest_of_each_window(
+    size, window, stride, padding, ceil_mode
 ):
     rng = np.random.default_rng(0)
-    # Higher than wide, so that one side may round and the other not.
-    images = rng.permutation(2 * (size + 1) * size * 3).reshape(2, size + 1, size, 3)
-    images = images.astype(np.float32) - 150
-    form = {"window": window, "stride": stride, "padding": padding, "ceil_mode": True}
-    weights = rng.standard_normal(max_pool(images, **form).shape).astype(np.float32)
-    results = [
-        jax.value_and_grad(lambda images, pool=pool: (pool(images, **form) * weights).sum())(images)
-        for pool in (max_pool, pool_forms._native_max_pool)
-    ]
-    for ours, native in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, native, rtol=1e-5)
+    # Higher than wide, so that one side may round up and the other not.
+    images = rng.permutation(2 * (size + 1) * size * 3).reshape(2, size + 1, size, 3) - 150.0
+    images = images.astype(np.float32)
+    pooled, back = jax.vjp(
+        lambda images: max_pool(images, window, stride, padding, ceil_mode=ceil_mode), images
+    )
+    weights = rng.standard_normal(pooled.shape).astype(np.float32)
+    rows = _windows(size + 1, window, stride, padding, pooled.shape[1])
+    columns = _windows(size, window, stride, padding, pooled.shape[2])
+    expected, gradient = np.zeros(pooled.shape), np.zeros(images.shape)
+    for r, (top, bottom) in enumerate(rows):
+        for c, (left, right) in enumerate(columns):
+            part = images[:, top:bottom, left:right].reshape(2, -1, 3)
+            expected[:, r, c] = part.max(1)
+            chosen = part.argmax(1)
+            for n in range(2):
+                for channel in range(3):
+                    row, column = divmod(chosen[n, channel], right - left)
+                    gradient[n, top + row, left + column, channel] += weights[n, r, c, channel]
+    np.testing.assert_array_equal(pooled, expected)
+    np.testing.assert_allclose(back(weights)[0], gradient, rtol=1e-5, atol=1e-6)
 
 
 # Sizes as `torch.nn.functional.max_pool2d(ceil_mode=True)` gives them.
@@ -71,15 +70,9 @@ def test_ceil_mode_adds_a_window_only_if_it_starts_on_the_image(
     np.testing.assert_array_equal(result[0, :, 0, 0], ends)
 
 
-def test_of_equal_values_one_gets_the_gradient_as_natively():
-    images = np.random.default_rng(0).integers(0, 3, (2, 9, 9, 3)).astype(np.float32)
-    gradients = [
-        jax.grad(lambda images, pool=pool: pool(images, window=3, stride=2, padding=1).sum())(
-            images
-        )
-        for pool in (max_pool, pool_forms._native_max_pool)
-    ]
-    np.testing.assert_array_equal(*gradients)
+def test_of_equal_values_the_first_gets_the_gradient():
+    gradient = jax.grad(lambda images: max_pool(images, 2, 2).sum())(jnp.ones((1, 4, 4, 1)))
+    np.testing.assert_array_equal(gradient[0, :, :, 0], np.tile([[1, 0], [0, 0]], (2, 2)))
 
 
 def test_a_value_that_is_no_number_is_not_hidden():
@@ -94,21 +87,19 @@ def test_max_pool_padding_never_wins():
 @pytest.mark.parametrize(
     ("size", "window", "stride", "padding"), [(8, 2, 2, 0), (7, 2, 2, 0), (7, 3, 2, 1)]
 )
-def test_average_pool_and_its_gradient_equal_the_native_form(size, window, stride, padding):
+def test_average_pool_and_its_gradient_are_means_of_each_window(size, window, stride, padding):
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((2, size, size + 1, 3)).astype(np.float32)
-    form = {"window": window, "stride": stride, "padding": padding}
-    weights = rng.standard_normal(average_pool(images, **form).shape).astype(np.float32)
-
-    def native(images, **form):
-        return pool_forms._native_sum_pool(images, **form) / window**2
-
-    results = [
-        jax.value_and_grad(lambda images, pool=pool: (pool(images, **form) * weights).sum())(images)
-        for pool in (average_pool, native)
-    ]
-    for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    images = rng.standard_normal((2, size, size, 3), np.float32)
+    pooled, back = jax.vjp(lambda images: average_pool(images, window, stride, padding), images)
+    weights = rng.standard_normal(pooled.shape).astype(np.float32)
+    sides = _windows(size, window, stride, padding, pooled.shape[1])
+    gradient = np.zeros(images.shape)
+    for r, (top, bottom) in enumerate(sides):
+        for c, (left, right) in enumerate(sides):
+            mean = images[:, top:bottom, left:right].sum((1, 2)) / window**2
+            np.testing.assert_allclose(pooled[:, r, c], mean, rtol=1e-4, atol=1e-6)
+            gradient[:, top:bottom, left:right] += weights[:, r : r + 1, c : c + 1] / window**2
+    np.testing.assert_allclose(back(weights)[0], gradient, rtol=1e-5, atol=1e-6)
 
 
 def test_average_pool_counts_padding_zeros_as_pixels():

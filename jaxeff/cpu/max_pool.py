@@ -20,7 +20,7 @@ def choose(source, operand, *, select_prim, window_dimensions, **params):
 
 
 def _scatter(source, operand, *, window_dimensions, window_strides, padding, **_):
-    """Adds each number of `source` where its window of `operand` is the largest, the first of equals.
+    """Adds each number of `source` where `operand` is the largest in its window, first of equals.
 
     Args:
       source: one number a window.
@@ -56,8 +56,8 @@ def _scatter(source, operand, *, window_dimensions, window_strides, padding, **_
             total += jax.lax.pad(sent, jnp.zeros((), source.dtype), settings)
         return total
 
-    # XLA fuses what computes `source` and `chosen` into every one of the shifted images, unless they
-    # stand in a branch. The condition always holds, which XLA cannot know.
+    # XLA fuses what computes `source` and `chosen` into every one of the shifted images, unless
+    # they stand in a branch. The condition always holds, which XLA cannot know.
     holds = chosen.ravel()[0] < len(offsets)
     return jax.lax.cond(
         holds, spread, lambda source, _: jnp.zeros(operand.shape, source.dtype), source, chosen

@@ -1,7 +1,7 @@
 """Without YNNPACK, to which XLA's CPU backend hands convolutions, sums and matrix products.
 
-In jaxlib 0.10.2 to 0.11 it computes some programs wrongly (jax-ml/jax#39103) and ends the process in
-others (jax-ml/jax#39257, #40412). Its convolutions with few channels, and their gradients to the
+In jaxlib 0.10.2 to 0.11 it computes some programs wrongly (jax-ml/jax#39103) and ends the process
+in others (jax-ml/jax#39257, #40412). Its convolutions with few channels, and their gradients to the
 kernel, take two to ten times as long as XLA's own.
 """
 

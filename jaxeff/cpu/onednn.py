@@ -3,8 +3,8 @@
 A custom call reaches the library, and runs on XLA's own threads. It is nobody's public interface,
 so it is used only in the versions of jaxlib that it was tried with, after a trial on the machine at
 hand, and never with dilated windows: with a dilated depthwise kernel of one pixel oneDNN has
-written beyond its result. XLA cannot serialise a program with such a call, so JAX's compilation cache does
-not hold it.
+written beyond its result. XLA cannot serialise a program with such a call, so JAX's compilation
+cache does not hold it.
 """
 
 import functools

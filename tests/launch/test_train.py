@@ -99,6 +99,7 @@ def test_training_on_images_leaves_a_valid_record_and_says_what_it_took(images, 
     assert record.status == "completed"
     assert [point.step for point in record.curve] == [3, 5]
     assert "launch/train.py --model=mobilenet_v1_x0_25" in record.command
+    assert record.environment.kernels.startswith("cpu: ")
     assert f"{record.compute.train_flops:.4g}" in finished.stdout
     assert str(tmp_path / "run" / "record.json") in finished.stdout
     again = _train(*flags)
@@ -115,6 +116,7 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name_or_is_skipped(imag
     (folder / "train" / "dark" / "0.png").write_text("not a picture")
     arguments = (
         "--model=mobilenet_v1_x0_25",
+        "--cpu_kernels=xla",
         "--dataset=image_folder",
         f"--data_dir={folder}",
         "--image_size=64",
@@ -131,11 +133,13 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name_or_is_skipped(imag
     assert record.dataset.skipped["count"] == 1
     assert record.dataset.skipped["names"][0].endswith("train/dark/0.png")
     assert record.curve[-1].examples == 10
+    assert record.environment.kernels == "xla"
 
 
 def test_a_run_that_cannot_learn_exits_4(tmp_path):
     finished = _train(
         "--model=mobilenet_v1_x0_25",
+        "--cpu_kernels=xla",
         "--dataset=synthetic",
         "--image_size=32",
         "--epochs=1",

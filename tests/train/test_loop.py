@@ -137,7 +137,9 @@ def _run_processes(workdir, processes, devices):
     return [_record(process) for process in started]
 
 
-@pytest.mark.parametrize(("processes", "devices"), [(1, 4), (2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("processes", "devices"), [(1, 4), (2, 2), pytest.param(4, 1, marks=pytest.mark.slow)]
+)
 def test_devices_and_processes_change_neither_the_counts_nor_the_curve_beyond_rounding(
     whole, tmp_path, processes, devices
 ):

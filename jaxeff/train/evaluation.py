@@ -38,8 +38,7 @@ def evaluate(
     """
     sums = []
     for batch in parallel.to_devices(batches):
-        step_sums = evaluation_step(params, collections, batch)
-        sums.append(jax.tree.map(parallel.first_shard, step_sums))
+        sums.append(evaluation_step(params, collections, batch))
         if len(sums) > steps_in_flight:
             jax.block_until_ready(sums[-steps_in_flight])
     sums = jax.device_get(sums)
@@ -74,7 +73,7 @@ def evaluate_variables(
         task.validation_batches(batch_size, num_workers, parallel.this_shard())
     ) as batches:
         return evaluate(
-            parallel.pmap(step),
+            parallel.pmap(step, in_axes=(None, None, 0)),
             parallel.replicate(params),
             parallel.replicate(collections),
             batches,

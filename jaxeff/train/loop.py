@@ -130,7 +130,7 @@ class Session:
             """Takes in the losses that are there, and waits for those beyond `limit`."""
             while in_flight and (len(in_flight) > limit or in_flight[0][1].is_ready()):
                 step, loss = in_flight.popleft()
-                self._take_in_loss(step, float(loss[0]), clock)
+                self._take_in_loss(step, float(loss), clock)
 
         stop = False
         while progress.step < until and not stop:

@@ -1,7 +1,8 @@
 """Data parallelism: processes, devices and the `pmap` axis over them.
 
-One path for one device and many, for one process and many: every array of a run has a leading axis
-over this process's devices, and every function of it is called through `pmap`.
+One path for one device and many, for one process and many: parameters and the rest of the state
+are the same on all devices, a batch has a leading axis over this process's devices, and every
+function of a run is called through `pmap`.
 """
 
 import collections
@@ -49,14 +50,28 @@ def join_processes(
         ) from error
 
 
-def pmap(function: Callable, donate_argnums: int | tuple[int, ...] = ()) -> Callable:
+def pmap(
+    function: Callable,
+    in_axes: tuple[int | None, ...],
+    out_axes: int | None = None,
+    donate_argnums: int | tuple[int, ...] = (),
+) -> Callable:
     """`jax.pmap` of `function` along `AXIS`, over the devices of all processes.
 
     Args:
       function: takes and returns arrays of one device.
+      in_axes: for each argument 0, where each local device has a part of its own, or None, where
+        all have the same (`replicate`).
+      out_axes: likewise for the results; None for results that are the same on all devices.
       donate_argnums: arguments whose memory the results may take.
     """
-    return jax.pmap(function, axis_name=AXIS, donate_argnums=donate_argnums)
+    return jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=in_axes,
+        out_axes=out_axes,
+        donate_argnums=donate_argnums,
+    )
 
 
 def shared_axis() -> str | None:
@@ -84,23 +99,8 @@ def check_batch_size(batch_size: int) -> None:
 
 
 def replicate(tree):
-    """A copy of each array on every local device: `[...]` becomes `[local devices, ...]`."""
-    devices = jax.local_devices()
-    # Broadcasting by NumPy: JAX would compile a program for each shape.
-    stacked = jax.tree.map(
-        lambda leaf: np.broadcast_to(np.asarray(leaf)[None], (len(devices), *np.shape(leaf))), tree
-    )
-    return jax.device_put(stacked, _over_local_devices())
-
-
-def first_copy(tree):
-    """The first local device's copy of replicated arrays, as NumPy arrays of their own."""
-    return jax.tree.map(lambda leaf: np.array(np.asarray(first_shard(leaf))[0]), tree)
-
-
-def first_shard(array: jax.Array) -> jax.Array:
-    """The part of a `pmap` result that lies on the first local device, `[1, ...]`."""
-    return array.addressable_shards[0].data
+    """A copy of each array on every local device, of the same shape."""
+    return jax.device_put(tree, _over_local_devices(jax.sharding.PartitionSpec()))
 
 
 def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
@@ -113,7 +113,8 @@ def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     Yields:
       The same dictionaries with arrays `[local devices, N / local devices, ...]` on the devices.
     """
-    devices, sharding = jax.local_devices(), _over_local_devices()
+    devices = jax.local_devices()
+    sharding = _over_local_devices(jax.sharding.PartitionSpec(AXIS))
 
     def send(batch):
         split = {
@@ -150,7 +151,6 @@ def union(numbers: Iterable[int]) -> set[int]:
     return set(((high << 31) | low)[high >= 0].tolist())
 
 
-def _over_local_devices():
-    """The sharding of a first axis over the local devices."""
+def _over_local_devices(spec):
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    return jax.sharding.NamedSharding(mesh, spec)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 
 from jaxeff import data
 from jaxeff.train import parallel, steps
@@ -21,7 +22,7 @@ class Trainer:
         as NumPy arrays; None starts anew, from the run's seed.
 
     Attributes:
-      state: the `TrainState` on every local device, each array with a leading axis over them.
+      state: the `TrainState`, the same on every device.
       train_step: `(state, batch) -> (state, loss)` over all devices.
       evaluation_step: `(params, collections, batch) -> sums` over all devices.
     """
@@ -34,8 +35,8 @@ class Trainer:
             module, tx, run.task, seed=run.seed, axis_name=axis_name, remat=run.recipe.remat
         )
         evaluation_step = steps.make_evaluation_step(module, run.task, axis_name=axis_name)
-        self.train_step = Timed(parallel.pmap(train_step, donate_argnums=0))
-        self.evaluation_step = Timed(parallel.pmap(evaluation_step))
+        self.train_step = Timed(parallel.pmap(train_step, in_axes=(None, 0), donate_argnums=0))
+        self.evaluation_step = Timed(parallel.pmap(evaluation_step, in_axes=(None, None, 0)))
 
         def start():
             return steps.initial_state(module, tx, run.task, run.seed)
@@ -44,9 +45,9 @@ class Trainer:
         self.state = parallel.replicate(state)
 
     def take_step(self, batch: dict) -> jax.Array:
-        """Trains on a batch that is on the devices; returns the loss `[1]`, without waiting."""
+        """Trains on a batch that is on the devices; returns the loss, without waiting for it."""
         self.state, loss = self.train_step(self.state, batch)
-        return parallel.first_shard(loss)
+        return loss
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics over all validation examples, and their number as `examples`."""
@@ -74,9 +75,10 @@ class Trainer:
         batches, arrays = parallel.to_devices(host_batches), self.run.task.device_arrays()
         if arrays is None:
             return batches
-        kept, on_devices = parallel.replicate(arrays), parallel.pmap(self.run.task.on_devices)
+        kept = parallel.replicate(arrays)
+        on_devices = parallel.pmap(self.run.task.on_devices, in_axes=(None, 0), out_axes=0)
         return (on_devices(kept, batch) for batch in batches)
 
     def host_state(self) -> steps.TrainState:
-        """The state as NumPy arrays."""
-        return parallel.first_copy(self.state)
+        """The state as NumPy arrays of their own."""
+        return jax.tree.map(np.array, self.state)

@@ -75,7 +75,7 @@ def _launchers_step(work, batch):
     step = steps.make_train_step(module, sgd, task, seed=0, axis_name=axis_name)
     state = jax.jit(lambda: steps.initial_state(module, sgd, task, seed=0))()
     return (
-        parallel.pmap(step, donate_argnums=0),
+        parallel.pmap(step, in_axes=(None, 0), donate_argnums=0),
         parallel.replicate(state),
         next(parallel.to_devices([batch])),
     )

@@ -62,11 +62,11 @@ def batches():
 def _by_jaxeff(tx, task, batches, seed=0):
     """The parameters after our step by `pmap` over all devices."""
     step = steps.make_train_step(Dense(), tx, task, seed=seed, axis_name=parallel.AXIS)
-    step = parallel.pmap(step, donate_argnums=0)
+    step = parallel.pmap(step, in_axes=(None, 0), donate_argnums=0)
     state = parallel.replicate(steps.initial_state(Dense(), tx, task, seed))
     for batch in parallel.to_devices(batches):
         state, _ = step(state, batch)
-    return parallel.first_copy(state.params)
+    return jax.device_get(state.params)
 
 
 def _by_optax(tx, task, batches, seed=0):

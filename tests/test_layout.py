@@ -61,3 +61,20 @@ def test_what_is_trained_is_named_by_its_task_alone(folder):
         if path.name != "version1.py":
             words = re.findall(r"top1|top5|\bimages?\b", path.read_text(encoding="utf-8"))
             assert not words, (path, words)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["models", *(f"jaxeff/{n}" for n in ("nn", "train", "data", "tasks", "compute", "records"))],
+)
+def test_what_a_cpu_needs_is_named_in_its_own_house_alone(part):
+    for path in _files(part):
+        words = re.findall(r"(?i)jaxeff\.cpu|onednn|ynnpack", path.read_text(encoding="utf-8"))
+        assert not words, (path, words)
+
+
+def test_only_the_commands_import_the_cpu_kernels():
+    for part in ("models", "jaxeff"):
+        for path in _files(part):
+            if "jaxeff/cpu/" not in path.as_posix():
+                assert "jaxeff.cpu" not in _imports(path), path

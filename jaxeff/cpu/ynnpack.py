@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from jaxeff.cpu.onednn import jaxlib_version
 
-OFF = "--xla_cpu_experimental_ynn_fusion_type="
+DOTS_ALONE = "--xla_cpu_experimental_ynn_fusion_type=individual_dot"
 # Of jaxlib, which know the flag; XLA ends the process at one that it does not know.
 VERSIONS = ((0, 10), (0, 12))
 
@@ -21,16 +21,16 @@ def turn_off() -> Callable[[], None]:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_cpu_experimental_ynn" in flags or not VERSIONS[0] <= jaxlib_version() <= VERSIONS[1]:
         return lambda: None
-    os.environ["XLA_FLAGS"] = f"{flags} {OFF}".strip()
+    os.environ["XLA_FLAGS"] = f"{flags} {DOTS_ALONE}".strip()
     if _jax_has_started():
         warnings.warn(
             "jaxeff.cpu.install() was called after JAX had started, too late to turn YNNPACK off: "
-            f"call it first, or set XLA_FLAGS={OFF}",
+            f"call it first, or set XLA_FLAGS={DOTS_ALONE}",
             stacklevel=4,
         )
 
     def take_back():
-        os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(OFF, "").strip()
+        os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(DOTS_ALONE, "").strip()
 
     return take_back
 

@@ -72,7 +72,7 @@ class ShuffleUnit(nn.Module):
 
 
 def channel_shuffle(x, groups: int):
-    """Deals the channels of `[N, H, W, C]` so that each group takes its share from every group.
+    """Deals the channels of `[N, H, W, C]` so that each group takes as many from every group.
 
     Channel `g * (C / groups) + i` becomes channel `i * groups + g`.
     """

@@ -16,7 +16,7 @@ os.environ |= {
 
 from jaxeff.cpu import ynnpack  # noqa: E402
 
-ynnpack.turn_off()
+ynnpack.keep_products_alone()
 
 
 @pytest.fixture(scope="session", autouse=True)

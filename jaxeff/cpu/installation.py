@@ -14,7 +14,7 @@ KERNELS = {
     "channel_sum": (jax.lax.reduce_sum_p, channel_sum.choose),
     "max_pool_gradient": (jax.lax.select_and_scatter_add_p, max_pool.choose),
 }
-NAMES = (*KERNELS, "no_ynnpack")
+NAMES = (*KERNELS, "ynnpack_products_alone")
 
 # What undoes each part that is installed, in the order of installation.
 _undo: dict[str, Callable[[], None]] = {}
@@ -42,8 +42,8 @@ def install(without: Sequence[str] = ()) -> str:
     for name, (primitive, choose) in KERNELS.items():
         if name not in without:
             _undo[name] = lowering.register(primitive, choose)
-    if "no_ynnpack" not in without:
-        _undo["no_ynnpack"] = ynnpack.turn_off()
+    if "ynnpack_products_alone" not in without:
+        _undo["ynnpack_products_alone"] = ynnpack.keep_products_alone()
     # JAX warns of every program that the compilation cache cannot hold.
     warnings.filterwarnings("ignore", r"Error writing persistent compilation cache .*bad_alloc")
     return installed()

@@ -38,7 +38,7 @@ def load() -> Dataset:
         validation=validation,
         class_names=tuple("0123456789"),
         image_size=64,
-        # "AlexNet level": where AlexNet ends under the recipe `small`, see BUILD_NOTES.md.
+        # "AlexNet level": where AlexNet ends under the recipe `small`, see docs/measuring.md.
         target="top1:0.98",
         fingerprint=fingerprint_arrays(train, validation),
         horizontal_flip=False,

@@ -1,4 +1,4 @@
-"""The picture of a run: its metrics against training compute."""
+"""The figure of a run: its metrics against training compute."""
 
 import io
 from collections.abc import Sequence

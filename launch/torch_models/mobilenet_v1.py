@@ -35,7 +35,7 @@ def create(name: str, num_classes: int = 1000) -> nn.Module:
 
 
 class MobileNetV1(nn.Module):
-    """The network; `width` multiplies all channels, and the average is over the whole picture."""
+    """The network; `width` multiplies all channels, and the average is over the whole image."""
 
     def __init__(self, num_classes: int = 1000, width: float = 1.0):
         super().__init__()

@@ -56,7 +56,7 @@ class ShuffleNet(nn.Module):
 
 
 class ShuffleUnit(nn.Module):
-    """From `before` to `after` channels; where it `halves` the picture, it concatenates."""
+    """From `before` to `after` channels; where it `halves` the image, it concatenates."""
 
     def __init__(self, before: int, after: int, groups: int, ungrouped: bool, halves: bool):
         super().__init__()
@@ -77,7 +77,7 @@ class ShuffleUnit(nn.Module):
         out = self.g_conv_1x1_expand(self.bn_after_depthwise(self.depthwise_conv3x3(out)))
         if not self.halves:
             return F.relu(x + out)
-        averages = F.avg_pool2d(x, 3, stride=2, padding=1)  # Zeros at the rim count.
+        averages = F.avg_pool2d(x, 3, stride=2, padding=1)  # Zeros of the padding count.
         return F.relu(torch.cat((averages, out), 1))
 
 

@@ -5,13 +5,14 @@ broken down into terms; what no term explains is left over. A step whose two cou
 counted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import jax
 
+from jaxeff.compute.convolutions import ambiguous_convolution
 from jaxeff.compute.macs import operation_macs
 from jaxeff.compute.operations import Operation, operations
 from jaxeff.compute.phases import PHASES
@@ -212,7 +213,7 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
         xla_transcendentals=xla.transcendentals if xla else None,
         breakdown=MappingProxyType(breakdown),
         unexplained=xla.flops - sum(breakdown.values()) if xla else None,
-        notes=program.notes,
+        notes=(*program.notes, *_ambiguities(program.operations)),
         uncounted=tuple(dict.fromkeys([*program.uncounted, *_uncounted(counted, xla), *xla_error])),
     )
 
@@ -237,6 +238,16 @@ def _count(operation: Operation) -> _Counted:
     if operation.folded:
         counted = Rule(counted.kind)
     return _Counted(operation, counted, operation_macs(operation))
+
+
+def _ambiguities(operations: Iterable[Operation]) -> list[str]:
+    """How the convolutions were read that can be read in two ways."""
+    found = (
+        (ambiguous_convolution(each.eqn), each.source)
+        for each in operations
+        if each.primitive == "conv_general_dilated"
+    )
+    return list(dict.fromkeys(uncounted_in(*each) for each in found if each[0]))
 
 
 def _lines(counted: list[_Counted]) -> tuple[CostLine, ...]:

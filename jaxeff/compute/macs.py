@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from jax.extend.core import JaxprEqn
-
+from jaxeff.compute.convolutions import convolution_macs
 from jaxeff.compute.operations import Operation, operations
-from jaxeff.compute.phases import INPUT_GRADIENT, WEIGHT_GRADIENT
 from jaxeff.compute.xla import trace
 from jaxeff.errors import UsageError
 
@@ -86,12 +84,8 @@ def _all_operations(fn: Callable[..., Any], args: tuple) -> tuple[Operation, ...
 def operation_macs(operation: Operation) -> int:
     """Counts the multiply-accumulates of one execution of an operation: 0 unless it is a product.
 
-    For each spatial dimension of a convolution, with `k` kernel positions, `i` input and `o` output
-    positions of the forward convolution, the count is `k × o`, or `k × i` if the forward
-    convolution is a transposed one (it dilates its input). Its gradients count the same. The
-    gradient to inputs convolves the output's cotangent: its input has `o` positions, its output
-    `i`. The gradient to weights convolves the input with the cotangent as its kernel: its kernel
-    has `o` positions, its output `k`.
+    A convolution's count follows from its equation alone: see
+    `jaxeff.compute.convolutions`.
     """
     eqn = operation.eqn
     if operation.primitive == "dot_general":
@@ -99,26 +93,5 @@ def operation_macs(operation: Operation) -> int:
         shape = eqn.invars[0].aval.shape
         return math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[dim] for dim in contracted)
     if operation.primitive == "conv_general_dilated":
-        return _convolution_macs(eqn, operation.phase)
+        return convolution_macs(eqn)
     return 0
-
-
-def _convolution_macs(eqn: JaxprEqn, phase: str) -> int:
-    params = eqn.params
-    numbers = params["dimension_numbers"]
-    lhs, rhs = (var.aval.shape for var in eqn.invars)
-    out = eqn.outvars[0].aval.shape
-    pairs = 1
-    for dim, (in_dim, kernel_dim, out_dim) in enumerate(
-        zip(numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True)
-    ):
-        entering, kernel, leaving = lhs[in_dim], rhs[kernel_dim], out[out_dim]
-        dilated = params["lhs_dilation"][dim] > 1
-        if phase == INPUT_GRADIENT:
-            pairs *= kernel * (leaving if params["window_strides"][dim] > 1 else entering)
-        elif phase == WEIGHT_GRADIENT:
-            pairs *= leaving * (entering if dilated else kernel)
-        else:
-            pairs *= kernel * (entering if dilated else leaving)
-    batch, features = numbers.out_spec[:2]
-    return pairs * out[batch] * out[features] * rhs[numbers.rhs_spec[1]]

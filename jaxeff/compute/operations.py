@@ -74,10 +74,11 @@ def operations(program: ClosedJaxpr) -> Operations:
     """
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
     found = walk(jaxpr)
+    labels, guesses = phases(found)
     return Operations(
-        tuple(map(_operation, found.steps, phases(found), folded(found))),
+        tuple(map(_operation, found.steps, labels, folded(found))),
         found.loop_counters,
-        tuple(dict.fromkeys(found.notes)),
+        tuple(dict.fromkeys([*found.notes, *guesses])),
         tuple(dict.fromkeys(found.uncounted)),
     )
 

@@ -16,8 +16,9 @@ from jaxeff.compute.convolutions import ambiguous_convolution
 from jaxeff.compute.macs import operation_macs
 from jaxeff.compute.operations import Operation, operations
 from jaxeff.compute.phases import PHASES
+from jaxeff.compute.tracing import trace
 from jaxeff.compute.walk import uncounted_in
-from jaxeff.compute.xla import XlaCost, trace, xla_cost
+from jaxeff.compute.xla import XlaCost, xla_cost
 from jaxeff.compute.xla_rules import KERNELS, KINDS, PRODUCTS, Rule, rule
 from jaxeff.errors import UsageError
 
@@ -187,20 +188,23 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
     depend on the machine. `uncounted` names what the walk cannot see into; only if it names
     something can the count be too low.
 
-    The function may be jitted, pmapped, vmapped, differentiated, rematerialised. A `pmap` or
+    The function may be jitted, pmapped, vmapped, differentiated, rematerialised. What it changes in
+    place in its arguments (`flax.nnx` modules and optimizers, dictionaries, lists) counts like what
+    it returns; the arguments themselves stay as they are. A `pmap` or
     `shard_map` counts on all of its devices together, so that a step over four devices has the
     multiply-accumulates of the same step, with the same global batch, on one.
 
     Args:
       fn: any function that JAX can trace.
-      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
+      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`. Strings, booleans, dtypes,
+        functions and other objects without arrays are static.
       **kwargs: its keyword arguments, likewise.
 
     Returns:
       The two counts, and the terms of their difference.
 
     Raises:
-      UsageError: `fn` cannot be traced with these arguments.
+      UsageError: `fn` cannot be traced with these arguments, or changes something else in place.
     """
     traced = trace(fn, args, kwargs)
     program = operations(traced.jaxpr)

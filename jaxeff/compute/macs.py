@@ -6,11 +6,11 @@ from typing import Any
 
 from jaxeff.compute.convolutions import convolution_macs
 from jaxeff.compute.operations import Operation, operations
-from jaxeff.compute.xla import trace
+from jaxeff.compute.tracing import function_name, trace
 from jaxeff.errors import UsageError
 
 
-def count_macs(fn: Callable[..., Any], *args: Any) -> int:
+def count_macs(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Counts the multiply-accumulates of `fn(*args)` as the field's counters do.
 
     A matrix product counts the elements of its result times the length that it contracts. A
@@ -29,7 +29,8 @@ def count_macs(fn: Callable[..., Any], *args: Any) -> int:
 
     Args:
       fn: any function that JAX can trace. It is neither compiled nor run.
-      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
+      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`, and static ones.
+      **kwargs: its keyword arguments, likewise.
 
     Returns:
       Multiply-accumulates; one is two operations.
@@ -38,10 +39,10 @@ def count_macs(fn: Callable[..., Any], *args: Any) -> int:
       UsageError: `fn` cannot be traced with these arguments, or something in it cannot be counted:
         a `while` loop of unknown length, a callback to Python, a foreign function, a Pallas kernel.
     """
-    return sum(operation_macs(each) * each.times for each in _all_operations(fn, args))
+    return sum(operation_macs(each) * each.times for each in _all_operations(fn, args, kwargs))
 
 
-def count_activations(fn: Callable[..., Any], *args: Any) -> int:
+def count_activations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Counts the elements that the matrix products and convolutions of `fn(*args)` write.
 
     Radosavovic et al. 2020 (Designing Network Design Spaces) measure so what a network holds and
@@ -50,6 +51,7 @@ def count_activations(fn: Callable[..., Any], *args: Any) -> int:
     Args:
       fn: as for `count_macs`; usually a forward pass.
       *args: as for `count_macs`.
+      **kwargs: likewise.
 
     Returns:
       The number of elements, of whatever type they are.
@@ -59,22 +61,24 @@ def count_activations(fn: Callable[..., Any], *args: Any) -> int:
     """
     return sum(
         math.prod(each.eqn.outvars[0].aval.shape) * each.times
-        for each in _all_operations(fn, args)
+        for each in _all_operations(fn, args, kwargs)
         if each.primitive in ("dot_general", "conv_general_dilated")
     )
 
 
-def _all_operations(fn: Callable[..., Any], args: tuple) -> tuple[Operation, ...]:
+def _all_operations(
+    fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]
+) -> tuple[Operation, ...]:
     """The operations of `fn(*args)`.
 
     Raises:
       UsageError: `fn` cannot be traced, or its operations are not all known.
     """
-    program = operations(trace(fn, args, {}).jaxpr)
+    program = operations(trace(fn, args, kwargs).jaxpr)
     kernels = [each.primitive for each in program.operations if each.primitive == "pallas_call"]
     if program.uncounted or kernels:
         raise UsageError(
-            f"cannot count {getattr(fn, '__name__', fn)}: "
+            f"cannot count {function_name(fn)}: "
             f"{'; '.join([*program.uncounted, *kernels])}; "
             "jaxeff.compute.step_cost counts the rest"
         )

@@ -17,9 +17,10 @@ def count_macs(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     convolution counts its output positions × kernel positions × output channels × input channels of
     one group, for each image: products with padding zeros are included, products with the zeros
     between strided or dilated values are not, and a transposed convolution counts its input
-    positions instead of its output positions. The two gradients of a convolution then cost exactly
-    what the convolution costs, as in PyTorch's `torch.utils.flop_counter`; for a grouped
-    convolution's weight gradient that counter counts the groups twice, and this one does not.
+    positions instead of its output positions. Every derivative of a convolution, of any order,
+    costs exactly what the convolution costs (`jaxeff.compute.convolutions`), as in PyTorch's
+    `torch.utils.flop_counter`; for a grouped convolution's weight gradient that counter counts the
+    groups twice, and this one does not.
 
     Loops of known length count as often as they run, a `cond` at its most expensive branch, a
     `jax.lax.platform_dependent` at the branch of a TPU, `pmap` and `shard_map` on all devices

@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -241,16 +241,17 @@ def _captured(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
 def _held(value: Any) -> Iterator[Any]:
     """What a container holds, or an object in its attributes, down to what is no container."""
     pending = [getattr(value, "__dict__", value)] if _has_attributes(value) else [value]
+    seen = set()
     while pending:
         value = pending.pop()
-        if isinstance(value, Mapping):
-            pending += value.values()
-        elif isinstance(value, (list, tuple, set)):
-            pending += value
-        elif not _is_nnx(value) and _is_pytree(value):
-            pending += jax.tree.leaves(value)
-        else:
+        if isinstance(value, (dict, list, tuple, set)):
+            if id(value) not in seen:
+                pending += value.values() if isinstance(value, dict) else value
+            seen.add(id(value))
+        elif _is_nnx(value) or jax.tree_util.all_leaves([value]):
             yield value
+        else:
+            pending += jax.tree.leaves(value)
 
 
 def _has_attributes(value: Any) -> bool:

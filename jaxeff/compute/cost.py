@@ -5,18 +5,20 @@ broken down into terms; what no term explains is left over. A step whose two cou
 counted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import jax
 
+from jaxeff.compute.convolutions import ambiguous_convolution
 from jaxeff.compute.macs import operation_macs
 from jaxeff.compute.operations import Operation, operations
 from jaxeff.compute.phases import PHASES
+from jaxeff.compute.tracing import trace
 from jaxeff.compute.walk import uncounted_in
-from jaxeff.compute.xla import XlaCost, trace, xla_cost
+from jaxeff.compute.xla import XlaCost, xla_cost
 from jaxeff.compute.xla_rules import KERNELS, KINDS, PRODUCTS, Rule, rule
 from jaxeff.errors import UsageError
 
@@ -186,20 +188,23 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
     depend on the machine. `uncounted` names what the walk cannot see into; only if it names
     something can the count be too low.
 
-    The function may be jitted, pmapped, vmapped, differentiated, rematerialised. A `pmap` or
+    The function may be jitted, pmapped, vmapped, differentiated, rematerialised. What it changes in
+    place in its arguments (`flax.nnx` modules and optimizers, dictionaries, lists) counts like what
+    it returns; the arguments themselves stay as they are. A `pmap` or
     `shard_map` counts on all of its devices together, so that a step over four devices has the
     multiply-accumulates of the same step, with the same global batch, on one.
 
     Args:
       fn: any function that JAX can trace.
-      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
+      *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`. Strings, booleans, dtypes,
+        functions and other objects without arrays are static.
       **kwargs: its keyword arguments, likewise.
 
     Returns:
       The two counts, and the terms of their difference.
 
     Raises:
-      UsageError: `fn` cannot be traced with these arguments.
+      UsageError: `fn` cannot be traced with these arguments, or changes something else in place.
     """
     traced = trace(fn, args, kwargs)
     program = operations(traced.jaxpr)
@@ -212,7 +217,7 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
         xla_transcendentals=xla.transcendentals if xla else None,
         breakdown=MappingProxyType(breakdown),
         unexplained=xla.flops - sum(breakdown.values()) if xla else None,
-        notes=program.notes,
+        notes=(*program.notes, *_ambiguities(program.operations)),
         uncounted=tuple(dict.fromkeys([*program.uncounted, *_uncounted(counted, xla), *xla_error])),
     )
 
@@ -237,6 +242,18 @@ def _count(operation: Operation) -> _Counted:
     if operation.folded:
         counted = Rule(counted.kind)
     return _Counted(operation, counted, operation_macs(operation))
+
+
+def _ambiguities(operations: Iterable[Operation]) -> list[str]:
+    """How the convolutions were read that can be read in two ways."""
+    what = "convolution padded by a whole kernel on each side"
+    readings = (
+        (each.source, ambiguous_convolution(each.eqn))
+        for each in operations
+        if each.primitive == "conv_general_dilated"
+    )
+    notes = (f"{uncounted_in(what, source)}: {how}" for source, how in readings if how)
+    return list(dict.fromkeys(notes))
 
 
 def _lines(counted: list[_Counted]) -> tuple[CostLine, ...]:

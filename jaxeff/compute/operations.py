@@ -1,10 +1,12 @@
 """The operations that a traced program executes, one by one, with what each is for."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from jax.extend.core import ClosedJaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from jaxeff.compute.causal import causal_masks
 from jaxeff.compute.folding import folded
 from jaxeff.compute.phases import phases
 from jaxeff.compute.walk import Step, module_path, walk
@@ -74,12 +76,28 @@ def operations(program: ClosedJaxpr) -> Operations:
     """
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
     found = walk(jaxpr)
+    labels, guesses = phases(found)
     return Operations(
-        tuple(map(_operation, found.steps, phases(found), folded(found))),
+        tuple(map(_operation, found.steps, labels, folded(found))),
         found.loop_counters,
-        tuple(dict.fromkeys(found.notes)),
+        tuple(dict.fromkeys([*found.notes, *causal_masks(found, _arrays(program)), *guesses])),
         tuple(dict.fromkeys(found.uncounted)),
     )
+
+
+def _arrays(program: ClosedJaxpr) -> dict[Var, Any]:
+    """The arrays that are written into a program and the programs that it calls."""
+    arrays, pending = {}, [program]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, ClosedJaxpr):
+            arrays.update(zip(value.jaxpr.constvars, value.consts, strict=True))
+            value = value.jaxpr
+        if isinstance(value, Jaxpr):
+            pending += [param for eqn in value.eqns for param in eqn.params.values()]
+        elif isinstance(value, (tuple, list)):
+            pending += value
+    return arrays
 
 
 def _operation(step: Step, phase: str, is_folded: bool) -> Operation:

@@ -9,16 +9,23 @@ none reaches repeats a rematerialised forward pass. Outside both, what follows f
 **update**, and so is what only the update reads (the decay of momentum). The rest is **forward**.
 
 A backward convolution whose kernel is a cotangent computes a **gradient to weights**, one whose
-input is a cotangent a **gradient to inputs**: so JAX transposes convolutions. Any other backward
-step computes a gradient to weights if its result leaves the backward pass through nothing but data
-movement and sums, and a gradient to inputs if the backward pass computes with it. If both gradients
-of a matrix product leave in this way, because both of its operands were differentiated, the one to
-the right operand is to weights. So the weight gradient of a dense layer that first computes its
-kernel (spectral norm does) is listed as a gradient to inputs; no total depends on it.
+input is a cotangent a **gradient to inputs**: so JAX transposes convolutions; where both are, or
+neither is, its dimension numbers tell. Any other backward step computes a gradient to weights if
+its result leaves the backward pass through nothing but data movement and sums, and a gradient to
+inputs if the backward pass computes with it. If both gradients of a matrix product leave in this
+way, because both of its operands were differentiated, the one to the right operand is to weights.
+So the weight gradient of a dense layer that first computes its kernel (spectral norm does) is
+listed as a gradient to inputs.
+
+The phases label counts; no count depends on them. Where they have to be guessed (derivatives of
+derivatives, a rematerialised pass whose cotangent is an argument, a product both of whose operands
+are differentiated), a note says so.
 """
 
+import re
 from collections.abc import Hashable, Iterable, Iterator
 
+from jaxeff.compute.convolutions import writes_kernel
 from jaxeff.compute.walk import Step, Walked
 
 FORWARD = "forward"
@@ -59,25 +66,54 @@ _MOVES_AND_SUMS = {
     "transpose",
 }
 
+_PRODUCTS = {"conv_general_dilated", "dot_general"}
+# A backward pass that is differentiated again: `jvp(transpose(jvp(Net)))`.
+_SECOND_DERIVATIVE = re.compile(r"(?:jvp|transpose)\((?:[\w.]*\()*transpose\(")
+
 # Steps and the numbers of values are the nodes of a graph; an edge leads from what is read to what
 # reads it, and from a step to what it writes.
 _Edge = tuple[Hashable, Hashable]
 
 
-def phases(program: Walked) -> list[str]:
-    """Returns the phase of each step of a program, one of `PHASES`."""
+def phases(program: Walked) -> tuple[list[str], list[str]]:
+    """Returns the phase of each step of a program, one of `PHASES`, and notes on guesses."""
     cotangents, backward = _backward_pass(program)
-    to_weights = _gradients_to_weights(program, backward, cotangents)
+    final = _final_gradients(program, backward)
+    to_left = _gradients_to_left_operands(program, backward, final, cotangents)
     updates = _updates(program, cotangents)
+
+    def is_to_weights(step: Step) -> bool:
+        if step.primitive == "conv_general_dilated":
+            image, kernel = (value in cotangents for value in step.inputs)
+            return kernel if image != kernel else writes_kernel(step.eqn)
+        return step in final and step not in to_left
 
     def phase(step: Step) -> str:
         if step in backward:
-            return WEIGHT_GRADIENT if step in to_weights else INPUT_GRADIENT
+            return WEIGHT_GRADIENT if is_to_weights(step) else INPUT_GRADIENT
         if step.place.transposed:
             return REMAT if step.place.remat else INPUT_GRADIENT
         return UPDATE if step in updates else FORWARD
 
-    return [phase(step) for step in program.steps]
+    return [phase(step) for step in program.steps], _guesses(program, backward, to_left)
+
+
+def _guesses(program: Walked, backward: set[Step], to_left: set[Step]) -> list[str]:
+    """Says which phases of products are guesses."""
+    products = [step for step in program.steps if step.primitive in _PRODUCTS]
+    again = [step for step in products if step.place.remat and step.place.transposed]
+    reasons = {
+        "derivatives of derivatives": any(
+            _SECOND_DERIVATIVE.search(step.place.name_stack) for step in products
+        ),
+        "rematerialised code whose cotangent is an argument": bool(again)
+        and backward.isdisjoint(again),
+        "products both of whose operands are differentiated": bool(to_left),
+    }
+    guessed = [reason for reason, occurs in reasons.items() if occurs]
+    return (
+        [f"phases are guessed in {', '.join(guessed)}; no total depends on them"] if guessed else []
+    )
 
 
 def _backward_pass(program: Walked) -> tuple[set[int], set[Step]]:
@@ -94,20 +130,6 @@ def _makes_a_cotangent(step: Step, literals: set[int]) -> bool:
     """Whether a step under `transpose` begins or continues a backward pass whatever it reads."""
     from_literals = literals.issuperset(step.inputs)
     return not step.place.remat and (from_literals or step.primitive not in _MOVES_AND_SUMS)
-
-
-def _gradients_to_weights(program: Walked, backward: set[Step], cotangents: set[int]) -> set[Step]:
-    """Returns the backward steps that compute gradients to weights."""
-    final = _final_gradients(program, backward)
-    final -= _gradients_to_left_operands(program, backward, final, cotangents)
-
-    def is_to_weights(step: Step) -> bool:
-        if step.primitive == "conv_general_dilated":
-            image, kernel = step.inputs
-            return kernel in cotangents and image not in cotangents
-        return step in final
-
-    return set(filter(is_to_weights, backward))
 
 
 def _final_gradients(program: Walked, backward: set[Step]) -> set[Step]:

@@ -83,6 +83,7 @@ class Walked:
       literals: the values that are written into the program.
       constants: the literals that XLA knows to be constant where they are read, with what they
         are. Inside a call it does not know of those among the arguments.
+      arrays: the arrays that are written into the program, by their variables.
       literal_cotangents: the literals with which a rematerialised backward pass begins.
       loop_counters: integer operations by which XLA counts loops, and which are not in the program.
       notes: what was chosen where there was a choice.
@@ -94,6 +95,7 @@ class Walked:
     carries: list[tuple[int, int]] = field(default_factory=list)
     literals: set[int] = field(default_factory=set)
     constants: dict[int, Any] = field(default_factory=dict)
+    arrays: dict[int, Var] = field(default_factory=dict)
     literal_cotangents: set[int] = field(default_factory=set)
     loop_counters: int = 0
     notes: list[str] = field(default_factory=list)
@@ -160,6 +162,7 @@ class _Walker:
         """Adds the steps of a jaxpr; returns the values that it returns."""
         values: dict[Var, int] = dict(zip(jaxpr.invars, inputs, strict=True))
         values.update(zip(jaxpr.constvars, self.new_values(len(jaxpr.constvars)), strict=True))
+        self.found.arrays.update((values[var], var) for var in jaxpr.constvars)
 
         def read(atoms: Iterable[Any]) -> list[int]:
             return [
@@ -266,6 +269,7 @@ class _Walker:
         self.found.steps += other.steps
         self.found.aliases += other.aliases
         self.found.carries += other.carries
+        self.found.arrays |= other.arrays
         self.found.literal_cotangents |= other.literal_cotangents
         self.found.loop_counters += other.loop_counters
         self.found.notes += other.notes

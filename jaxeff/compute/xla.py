@@ -16,9 +16,9 @@ from typing import Any
 
 import jax
 from jax.extend import backend as jax_backend
-from jax.sharding import AxisType
 from jaxlib import _jax, xla_client
 
+from jaxeff.compute.tracing import first_line, function_name, trace
 from jaxeff.errors import UsageError
 
 # Custom calls that say where values live and do no arithmetic: `shard_map`, `pmap` and sharding
@@ -46,44 +46,6 @@ class XlaCost:
     custom_calls: tuple[str, ...]
 
 
-def trace(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> jax.stages.Traced:
-    """Traces `fn` for arguments of these shapes, wherever their values are.
-
-    Args:
-      fn: any function that JAX can trace; a jitted one keeps its static arguments.
-      args: positional arguments: pytrees of arrays or `jax.ShapeDtypeStruct`.
-      kwargs: keyword arguments, likewise.
-
-    Raises:
-      UsageError: `fn` cannot be traced with these arguments.
-    """
-
-    # An array on one GPU, or spread over many, would bind the program to them. Only a sharding that
-    # is part of the array's type (explicit mesh axes) is part of the question.
-    def abstract(leaf):
-        if not isinstance(leaf, jax.Array):
-            return leaf
-        mesh = getattr(leaf.sharding, "mesh", None)
-        explicit = mesh is not None and AxisType.Explicit in mesh.axis_types
-        return jax.ShapeDtypeStruct(
-            leaf.shape,
-            leaf.dtype,
-            weak_type=leaf.aval.weak_type,
-            sharding=leaf.sharding if explicit else None,
-        )
-
-    args, kwargs = jax.tree.map(abstract, (args, kwargs))
-    try:
-        jitted = hasattr(fn, "trace") and hasattr(fn, "lower")
-        return (fn if jitted else jax.jit(fn)).trace(*args, **kwargs)
-    except Exception as error:
-        raise UsageError(
-            f"cannot trace {_name(fn)} with arguments of {_shapes(args, kwargs)}: "
-            f"{type(error).__name__}: {_first_line(error)}; give it the arguments that it takes, "
-            "as arrays or jax.ShapeDtypeStruct"
-        ) from error
-
-
 def xla_cost(traced: jax.stages.Traced) -> XlaCost:
     """Lowers a traced program for TPU and analyses it with XLA.
 
@@ -96,7 +58,7 @@ def xla_cost(traced: jax.stages.Traced) -> XlaCost:
     except Exception as error:
         raise UsageError(
             f"cannot lower {traced.fun_name} for TPU, the platform that compute is counted for: "
-            f"{type(error).__name__}: {_first_line(error)}; leave callbacks to Python out of it "
+            f"{type(error).__name__}: {first_line(error)}; leave callbacks to Python out of it "
             "(jax.debug.print, jax.pure_callback)"
         ) from error
     analysis = _jax.hlo_module_cost_analysis(_client(), module) or {}
@@ -145,7 +107,7 @@ def xla_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     cost = xla_cost(traced)
     if cost.custom_calls:
         raise UsageError(
-            f"{_name(fn)} contains custom calls that XLA does not count: "
+            f"{function_name(fn)} contains custom calls that XLA does not count: "
             f"{', '.join(cost.custom_calls)}; jaxeff.compute.step_cost counts the rest and names "
             "them"
         )
@@ -199,23 +161,3 @@ def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
         elif lines is not None:
             lines.append(line)
     return entry, bodies
-
-
-def _name(fn: Callable[..., Any]) -> str:
-    return getattr(fn, "__name__", None) or type(fn).__name__
-
-
-def _shapes(args: tuple, kwargs: dict[str, Any]) -> str:
-    leaves = jax.tree.leaves((args, kwargs))
-    shown = [
-        f"{jax.numpy.dtype(leaf.dtype).name}{list(leaf.shape)}"
-        if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-        else type(leaf).__name__
-        for leaf in leaves[:6]
-    ]
-    more = [f"and {len(leaves) - 6} more"] if len(leaves) > 6 else []
-    return ", ".join(shown + more) or "no shape at all"
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

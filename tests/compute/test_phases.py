@@ -125,3 +125,36 @@ def test_a_rematerialised_scan_of_modules():
         "gradient to weights": 5 * 192,
     }
     assert cost.unexplained == 0
+
+
+def test_a_cotangent_that_is_an_argument_begins_a_backward_pass():
+    def conv(w, x):
+        return lax.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    w, x, g = shape(3, 3, 4, 8), shape(2, 14, 14, 4), shape(2, 14, 14, 8)
+    cost = step_cost(lambda w, x, g: jax.vjp(conv, w, x)[1](g), w, x, g)
+    forward = 2 * 14 * 14 * 9 * 4 * 8
+    assert macs_by_phase(cost) == {"gradient to inputs": forward, "gradient to weights": forward}
+
+
+def test_phases_that_are_guessed_are_noted_and_only_those(network_cost):
+    def loss(w, x):
+        return jnp.tanh(jnp.tanh(x @ w) @ w).sum()
+
+    args = shape(4, 4), shape(5, 4)
+    penalty = jax.grad(lambda w, x: (jax.grad(loss, 1)(w, x) ** 2).sum())
+    (note,) = step_cost(penalty, *args).notes
+    assert "derivatives of derivatives" in note
+    (note,) = step_cost(jax.grad(lambda x, w: jnp.tanh(x @ w).sum(), (0, 1)), *args[::-1]).notes
+    assert "both of whose operands" in note
+
+    def stage(w, x, g):
+        return jax.vjp(jax.checkpoint(lambda w, x: jnp.tanh(jnp.tanh(x @ w) @ w)), w, x)[1](g)
+
+    (note,) = step_cost(stage, *args, shape(5, 4)).notes
+    assert "cotangent is an argument" in note
+    for certain in jax.grad(loss), jax.value_and_grad(jax.checkpoint(loss)):
+        assert step_cost(certain, *args).notes == ()
+    assert network_cost.notes == ()

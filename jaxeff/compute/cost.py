@@ -246,12 +246,14 @@ def _count(operation: Operation) -> _Counted:
 
 def _ambiguities(operations: Iterable[Operation]) -> list[str]:
     """How the convolutions were read that can be read in two ways."""
-    found = (
-        (ambiguous_convolution(each.eqn), each.source)
+    what = "convolution padded by a whole kernel on each side"
+    readings = (
+        (each.source, ambiguous_convolution(each.eqn))
         for each in operations
         if each.primitive == "conv_general_dilated"
     )
-    return list(dict.fromkeys(uncounted_in(*each) for each in found if each[0]))
+    notes = (f"{uncounted_in(what, source)}: {how}" for source, how in readings if how)
+    return list(dict.fromkeys(notes))
 
 
 def _lines(counted: list[_Counted]) -> tuple[CostLine, ...]:

@@ -48,8 +48,8 @@ def ambiguous_convolution(eqn: JaxprEqn) -> str | None:
         return None
     padded = math.prod(positions.kernel) * math.prod(positions.output) * _features(eqn)
     return (
-        f"counted as a transposed convolution, {convolution_macs(eqn):,} multiply-accumulates; as a "
-        f"convolution whose padding counts it would be {padded:,}"
+        f"counted as a transposed convolution, {convolution_macs(eqn):,} multiply-accumulates; as "
+        f"a convolution whose padding counts it would be {padded:,}"
     )
 
 

@@ -1,5 +1,10 @@
 import dataclasses
 import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -42,14 +47,11 @@ class Dense(nn.Module):
         return nn.Dense(10)(x)
 
 
-@pytest.fixture(scope="module")
-def task():
+def _task():
     return tasks.ImageClassification(data.load("synthetic"), image_size=8)
 
 
-@pytest.fixture(scope="module")
-def batches():
-    rng = np.random.default_rng(0)
+def _batches(rng):
     return [
         {
             "image": rng.integers(0, 256, (16, 8, 8, 3), np.uint8),
@@ -57,6 +59,16 @@ def batches():
         }
         for _ in range(STEPS)
     ]
+
+
+@pytest.fixture(scope="module")
+def task():
+    return _task()
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return _batches(np.random.default_rng(0))
 
 
 def _by_jaxeff(tx, task, batches, seed=0):
@@ -97,6 +109,37 @@ def test_any_optimizer_takes_the_steps_that_optax_takes_to_the_last_bit(name, ta
     tx = OPTIMIZERS[name]
     ours, theirs = _by_jaxeff(tx, task, batches), _by_optax(tx, task, batches)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def largest_differences() -> dict[str, float]:
+    """By optimizer, how far our parameters on all devices are from Optax's on one, relatively."""
+    task, rng = _task(), np.random.default_rng(0)
+    batches = _batches(rng)
+    differences = {}
+    for name, tx in OPTIMIZERS.items():
+        ours, theirs = _by_jaxeff(tx, task, batches), _by_optax(tx, task, batches)
+        pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+        differences[name] = max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs)
+    return differences
+
+
+def test_any_optimizer_takes_the_same_steps_on_four_devices_to_rounding():
+    code = (
+        "import json, jax; from tests.train.test_steps import largest_differences; "
+        "assert jax.device_count() == 4; print(json.dumps(largest_differences()))"
+    )
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=pathlib.Path(__file__).parents[2],
+        env=os.environ | {"XLA_FLAGS": flags},
+    )
+    assert done.returncode == 0, done.stderr
+    differences = json.loads(done.stdout)
+    assert set(differences) == set(OPTIMIZERS)
+    assert max(differences.values()) < 1e-4, differences
 
 
 def test_a_mask_by_dimensions_sees_the_arrays_as_the_module_has_them(task):

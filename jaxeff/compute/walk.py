@@ -91,6 +91,7 @@ class Walked:
       aliases: pairs of values of which the second is the first under another number.
       carries: pairs of values of which the second is the first in a loop's next pass.
       literals: the values that are written into the program.
+      constants: those of them that are read where they are written, with what they are.
       kept: the values that the program returns, that go into a call, a loop or a branch or come out
         of one, and those that choose a branch.
       literal_cotangents: the literals with which a rematerialised backward pass begins.
@@ -103,6 +104,7 @@ class Walked:
     aliases: list[tuple[int, int]] = field(default_factory=list)
     carries: list[tuple[int, int]] = field(default_factory=list)
     literals: set[int] = field(default_factory=set)
+    constants: dict[int, Any] = field(default_factory=dict)
     kept: set[int] = field(default_factory=set)
     literal_cotangents: set[int] = field(default_factory=set)
     loop_counters: int = 0
@@ -266,6 +268,7 @@ class _Walker:
         """A number for a literal."""
         (value,) = self.new_values(1)
         self.found.literals.add(value)
+        self.found.constants[value] = literal.val
         self.simplifier.set_constant(value, literal.val, literal.aval.dtype)
         if self.grid is not None and literal.aval.shape == ():
             self.grid.set(value, np.full(self.grid.points, literal.val, literal.aval.dtype))
@@ -371,7 +374,8 @@ class _Walker:
         """Adds the steps of one branch, and of all of them what cannot be counted."""
         walkers, outputs, flops = [], [], []
         for branch in branches:
-            walkers.append(self.aside(Walked(literals=self.found.literals), self.grid))
+            found = Walked(literals=self.found.literals, constants=self.found.constants)
+            walkers.append(self.aside(found, self.grid))
             outputs.append(walkers[-1].body(branch, inputs, place))
             flops.append(_flops(walkers[-1].found.steps))
         choice = flops.index(max(flops))

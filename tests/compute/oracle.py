@@ -450,7 +450,7 @@ def sort(tally, equation, *operands):
     results = [row.copy() for row in rows]
     for index in np.ndindex(rows[0].shape[:-1]):
         n = rows[0].shape[-1]
-        order = sorted(range(n), key=lambda i: tuple(row[index][i] for row in rows[:keys]))  # noqa: B023
+        order = sorted(range(n), key=lambda i: tuple(row[index][i] for row in rows[:keys]))
         for row, result in zip(rows, results, strict=True):
             result[index] = row[index][order]
         tally.other += n * math.log2(n)

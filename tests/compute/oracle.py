@@ -24,15 +24,7 @@ import jax
 import numpy as np
 from jax.interpreters import partial_eval
 
-COMPARISONS = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-}
-ELEMENTWISE = COMPARISONS | {
+ELEMENTWISE = {
     "abs": abs,
     "add": operator.add,
     "add_any": operator.add,
@@ -44,18 +36,24 @@ ELEMENTWISE = COMPARISONS | {
     "cos": np.cos,
     "cosh": np.cosh,
     "div": operator.truediv,
+    "eq": operator.eq,
     "erf": math.erf,
     "exp": np.exp,
     "exp2": np.exp2,
     "expm1": np.expm1,
     "floor": np.floor,
+    "ge": operator.ge,
+    "gt": operator.gt,
     "is_finite": np.isfinite,
+    "le": operator.le,
     "log": np.log,
     "log1p": np.log1p,
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "lt": operator.lt,
     "max": max,
     "min": min,
     "mul": operator.mul,
+    "ne": operator.ne,
     "neg": operator.neg,
     "not": np.logical_not,
     "or": operator.or_,
@@ -79,35 +77,26 @@ COMBINE = {
     "prod": operator.mul,
     "sum": operator.add,
 }
-# Elements move and nothing is computed: JAX itself moves them.
+# Elements move and nothing is computed: JAX itself moves them, where it is more than NumPy does.
 MOVEMENTS = {
-    "broadcast_in_dim",
     "concatenate",
     "copy",
-    "copy_p",
     "dynamic_slice",
     "dynamic_update_slice",
     "gather",
     "iota",
     "pad",
-    "reshape",
-    "rev",
     "slice",
     "split",
-    "squeeze",
     "stack",
     "stop_gradient",
-    "transpose",
 }
 CALLS = {
     "checkpoint": "jaxpr",
     "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
     "jit": "jaxpr",
-    "pjit": "jaxpr",
     "remat2": "jaxpr",
 }
 
@@ -158,8 +147,8 @@ def execute(fn, *args, layers=()):
       of its layer.
 
     Raises:
-      AssertionError: a convolution multiplies as many pairs as no layer does, or two layers differ
-        in their multiply-accumulates alone.
+      AssertionError: a convolution multiplies a number of pairs that no layer does, or two layers
+        with different multiply-accumulates multiply equally many pairs.
     """
     closed = jax.make_jaxpr(fn)(*args)
     jaxpr, used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
@@ -187,7 +176,11 @@ def stored(value):
 
 
 def run(tally, jaxpr, constants, arguments):
-    """The results of a jaxpr, an array each."""
+    """The results of a jaxpr, an array each.
+
+    What is known before the program runs takes no operation, nor does an addition of a known zero
+    or a multiplication by a known one: no compiler leaves it in the program.
+    """
     environment = dict(zip(jaxpr.constvars, constants, strict=True))
     environment |= dict(zip(jaxpr.invars, arguments, strict=True))
     depends = set(jaxpr.invars)
@@ -257,6 +250,35 @@ def moved(equation, operands):
     ]
     results = equation.primitive.bind(*narrow, **equation.params)
     return results if equation.primitive.multiple_results else [results]
+
+
+def broadcast_in_dim(tally, equation, operand):
+    shape, axes = equation.params["shape"], equation.params["broadcast_dimensions"]
+    spread = [1] * len(shape)
+    for axis, size in zip(axes, operand.shape, strict=True):
+        spread[axis] = size
+    return [np.broadcast_to(operand.reshape(spread), shape)]
+
+
+def reshape(tally, equation, operand):
+    order = equation.params["dimensions"]
+    return [
+        (operand if order is None else operand.transpose(order)).reshape(
+            equation.params["new_sizes"]
+        )
+    ]
+
+
+def rev(tally, equation, operand):
+    return [np.flip(operand, equation.params["dimensions"])]
+
+
+def squeeze(tally, equation, operand):
+    return [operand.squeeze(tuple(equation.params["dimensions"]))]
+
+
+def transpose(tally, equation, operand):
+    return [operand.transpose(equation.params["permutation"])]
 
 
 def elementwise(tally, function, operands):
@@ -507,8 +529,8 @@ def cond(tally, equation, which, *operands):
     for branch in equation.params["branches"]:
         tallies.append(Tally())
         results.append(run(tallies[-1], *opened(branch), operands))
-    # Branches that execute convolutions must all execute the same, since a layer's cost is not
-    # known here.
+    # The layers' costs are not known here, so that branches with different convolutions could not
+    # be compared.
     assert len({tuple(sorted(branch.convolutions)) for branch in tallies}) == 1
     tally.convolutions += tallies[0].convolutions
     most = max(tallies, key=lambda branch: branch.operations)
@@ -519,16 +541,21 @@ def cond(tally, equation, which, *operands):
 
 
 RULES = {
+    "broadcast_in_dim": broadcast_in_dim,
     "cond": cond,
     "conv_general_dilated": conv_general_dilated,
     "convert_element_type": convert_element_type,
     "dot_general": dot_general,
     "fft": fft,
     "integer_pow": integer_pow,
+    "reshape": reshape,
+    "rev": rev,
     "scan": scan,
     "select_and_scatter_add": select_and_scatter_add,
     "select_n": select_n,
     "sort": sort,
+    "squeeze": squeeze,
+    "transpose": transpose,
     "while": while_,
 }
 
@@ -553,7 +580,6 @@ def layer(fn, x, w):
         [variable.aval.shape[axis] for axis in spec]
         for variable, spec in zip((*equation.invars, *equation.outvars), numbers, strict=True)
     )
-    # Padding and holes are multiplied as if they were stored, by whichever side is the smaller.
     larger = {o > i for o, i in zip(out[2:], lhs[2:], strict=True) if o != i}
     assert len(larger) <= 1, "a convolution that grows along one axis and shrinks along another"
     is_transposed = math.prod(params["lhs_dilation"]) > 1 or larger == {True}

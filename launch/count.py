@@ -11,6 +11,12 @@ read and no accelerator is touched; the numbers are the same on every machine.
 lists, for one model, the operations of a training step layer by layer, and derives the count of XLA
 from the multiply-accumulates.
 
+    python launch/count.py --fn=mystep.py:step
+
+counts a function of your own, which is neither compiled nor run: a step in JAX, Flax (Linen or
+NNX), Equinox or Haiku. Beside it the file has `step_arguments()`, which returns the arguments as a
+tuple, or as a dictionary of keyword arguments: arrays, `jax.ShapeDtypeStruct`, modules, optimizers.
+
 The columns: forward multiply-accumulates of one image, padding included (MACs); the paper's MACs
 and ours relative to them; XLA's count of a training step for each image, update included, and its
 ratio to 6 x MACs (the usual estimate: forward, and twice that for the gradient, two operations
@@ -32,6 +38,9 @@ _BATCH_SIZE = flags.DEFINE_integer(
 )
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Number of classes.", lower_bound=1)
 _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json", "csv"], "How to print the costs.")
+_FN = flags.DEFINE_string(
+    "fn", None, "FILE.py:FUNCTION to count; FUNCTION_arguments() in that file makes its arguments."
+)
 _BREAKDOWN = flags.DEFINE_bool("breakdown", False, "Print a table of layers, for one model.")
 
 
@@ -41,6 +50,10 @@ def main() -> int:
 
     # Counting touches no accelerator, here and in the processes that this one starts.
     os.environ["JAX_PLATFORMS"] = "cpu"
+
+    if _FN.value is not None:
+        print(function_cost(_FN.value))
+        return 0
 
     import models
     from jaxeff.errors import UsageError
@@ -61,6 +74,43 @@ def main() -> int:
     headlines = headline(rows) if _IMAGE_SIZE.value == 224 and _NUM_CLASSES.value == 1000 else {}
     PRINTERS[_FORMAT.value](rows, headlines)
     return 0
+
+
+def function_cost(place: str):
+    """Returns the `jaxeff.compute.StepCost` of a user's function, `FILE.py:FUNCTION`.
+
+    Raises:
+      UsageError: the file cannot be read or run, or lacks the function or its arguments.
+    """
+    import importlib.util
+    import pathlib
+    import sys
+
+    from jaxeff import compute
+    from jaxeff.errors import UsageError
+
+    file, _, name = place.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise UsageError(f"--fn={place}: give FILE.py:FUNCTION")
+    path = pathlib.Path(file).expanduser()
+    if not path.is_file():
+        raise UsageError(f"--fn={place}: there is no file {path}")
+    sys.path.insert(0, str(path.parent))  # As if the file had been started: it may import others.
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        function, arguments = getattr(module, name), getattr(module, f"{name}_arguments")()
+    except AttributeError as error:
+        raise UsageError(
+            f"--fn={place}: the file needs {name} and {name}_arguments(), which returns its "
+            f"arguments ({error})"
+        ) from error
+    except Exception as error:
+        raise UsageError(f"--fn={place}: {type(error).__name__} in {path}: {error}") from error
+    if isinstance(arguments, dict):
+        return compute.step_cost(function, **arguments)
+    return compute.step_cost(function, *arguments)
 
 
 def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> dict:

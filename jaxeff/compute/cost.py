@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxeff.compute.arithmetic import arithmetic
 from jaxeff.compute.convolutions import ambiguous_convolution
 from jaxeff.compute.macs import operation_macs
 from jaxeff.compute.operations import Operation, operations
@@ -27,7 +28,12 @@ PADDING = "products with padding zeros, which XLA leaves out"
 LOOPS = "loops, whose body XLA counts once"
 DEVICES = "devices, of which XLA counts one"
 LOOP_COUNTERS = "loop counters, which XLA adds"
+RAGGED = "ragged products, which XLA does not count as products"
 HIDDEN_KERNELS = "Pallas kernels, which XLA does not see"
+SMALLER = "smaller differences"
+# Where XLA's rule and ours for an operation part by more than this fraction of a step's operations,
+# the step's cost says so.
+_WORTH_NAMING = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,20 @@ class Cost:
       flops: operations as XLA counts them: two for a multiply-accumulate, none for a product with
         padding, one for each result of an element-wise operation.
       transcendentals: exp, log, tanh and their like, which `flops` does not contain.
+      operations: what the arithmetic takes, by the rules of `jaxeff.compute.arithmetic`.
     """
 
     macs: int = 0
     flops: int = 0
     transcendentals: int = 0
+    operations: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             self.macs + other.macs,
             self.flops + other.flops,
             self.transcendentals + other.transcendentals,
+            self.operations + other.operations,
         )
 
 
@@ -88,6 +97,9 @@ class StepCost:
         `unexplained` add up to it.
       unexplained: `xla_flops` less all terms of `breakdown`; None where `xla_flops` is. XLA adds up
         in single precision, so that of a count above 2^24 some 1e-5 may be rounding.
+      operations_breakdown: the terms that lead from `flops` to `operations`, which they add up to
+        with it: each primitive where XLA's rule and ours part by more than 1 % of the step's
+        operations, with the reason, and the rest together.
       notes: choices that were made, such as the branch of a `cond`.
       uncounted: what is not, or not fully, in the count, each with its place. It is empty if the
         count is complete.
@@ -98,6 +110,7 @@ class StepCost:
     xla_transcendentals: int | None
     breakdown: Mapping[str, int]
     unexplained: int | None
+    operations_breakdown: Mapping[str, int]
     notes: tuple[str, ...]
     uncounted: tuple[str, ...]
 
@@ -115,6 +128,14 @@ class StepCost:
     def transcendentals(self) -> int:
         """Transcendental functions, every pass of every loop, all devices together."""
         return self.total().transcendentals
+
+    @property
+    def operations(self) -> int:
+        """What the arithmetic takes: 2 × MACs, every element-wise operation once, n − 1 for a sum
+        or running sum of n, n log2 n for a sort of n, 5 N log2 N for a complex transform of N, 8
+        for a complex multiply-accumulate. Every pass of every loop, all devices together.
+        """
+        return self.total().operations
 
     def total(self) -> Cost:
         """The independent count of all operations together."""
@@ -171,6 +192,10 @@ class StepCost:
             terms.append(["unexplained", f"{self.unexplained:+,}"])
             terms.append(["XLA's count, FLOPs", f"{self.xla_flops:,}"])
             text.append(_aligned(terms))
+        terms = [[name, f"{count:+,}"] for name, count in self.operations_breakdown.items()]
+        if terms and list(self.operations_breakdown) != [SMALLER]:
+            terms = [["FLOPs", f"{self.flops:,}"], *terms]
+            text += ["", _aligned([*terms, ["operations", f"{self.operations:,}"]])]
         text += [f"note: {note}" for note in self.notes]
         text += [f"not counted: {name}" for name in self.uncounted]
         return "\n".join(text)
@@ -179,14 +204,19 @@ class StepCost:
         return self.table()
 
 
-def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
+def step_cost(
+    fn: Callable[..., Any],
+    *args: Any,
+    trip_counts: Mapping[str, int] = MappingProxyType({}),
+    **kwargs: Any,
+) -> StepCost:
     """Counts what one call of `fn(*args, **kwargs)` costs, twice and independently.
 
     One count is XLA's (`xla_flops`). The other is walked from the jaxpr: multiply-accumulates as in
-    `count_macs`, and every other operation by the rules of `jaxeff.compute.xla_rules`, by module
-    and by phase of a training step. `fn` is neither compiled nor run, and the result does not
-    depend on the machine. `uncounted` names what the walk cannot see into; only if it names
-    something can the count be too low.
+    `count_macs`, and every other operation by the rules of `jaxeff.compute.xla_rules` and, in
+    `operations`, of `jaxeff.compute.arithmetic`, by module and by phase of a training step. `fn` is
+    neither compiled nor run, and the result does not depend on the machine. `uncounted` names what
+    the walk cannot see into; only if it names something can the count be too low.
 
     The function may be jitted, pmapped, vmapped, differentiated, rematerialised. What it changes in
     place in its arguments (`flax.nnx` modules and optimizers, dictionaries, lists) counts like what
@@ -198,16 +228,19 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
       fn: any function that JAX can trace.
       *args: its arguments: pytrees of arrays or `jax.ShapeDtypeStruct`. Strings, booleans, dtypes,
         functions and other objects without arrays are static.
+      trip_counts: how often each `while` loop executes its body when it is entered, by the name
+        that `uncounted` gives it, such as `{"solver/while": 20}`.
       **kwargs: its keyword arguments, likewise.
 
     Returns:
       The two counts, and the terms of their difference.
 
     Raises:
-      UsageError: `fn` cannot be traced with these arguments, or changes something else in place.
+      UsageError: `fn` cannot be traced with these arguments or changes something else in place, or
+        `trip_counts` names a loop that it does not have.
     """
     traced = trace(fn, args, kwargs)
-    program = operations(traced.jaxpr)
+    program = operations(traced.jaxpr, trip_counts)
     counted = [_count(operation) for operation in program.operations]
     xla, xla_error = _xla_cost_or_error(traced)
     breakdown = _breakdown(counted, program.loop_counters)
@@ -217,6 +250,7 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
         xla_transcendentals=xla.transcendentals if xla else None,
         breakdown=MappingProxyType(breakdown),
         unexplained=xla.flops - sum(breakdown.values()) if xla else None,
+        operations_breakdown=MappingProxyType(_operations_breakdown(counted)),
         notes=(*program.notes, *_ambiguities(program.operations)),
         uncounted=tuple(dict.fromkeys([*program.uncounted, *_uncounted(counted, xla), *xla_error])),
     )
@@ -224,24 +258,40 @@ def step_cost(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> StepCost:
 
 @dataclass(frozen=True)
 class _Counted:
-    """An operation with the cost of executing it once."""
+    """An operation with the cost of executing it once.
+
+    Attributes:
+      operation: the operation.
+      rule: what XLA counts.
+      macs: its multiply-accumulates.
+      operations: what its arithmetic takes.
+      why: why XLA counts otherwise, where it does.
+    """
 
     operation: Operation
     rule: Rule
     macs: int
+    operations: float
+    why: str
 
     @property
     def total(self) -> Cost:
         """The cost of all its executions, on all devices together."""
         times = self.operation.times
-        return Cost(self.macs * times, self.rule.flops * times, self.rule.transcendentals * times)
+        return Cost(
+            self.macs * times,
+            self.rule.flops * times,
+            self.rule.transcendentals * times,
+            round(self.operations * times),
+        )
 
 
 def _count(operation: Operation) -> _Counted:
-    counted = rule(operation.eqn)
-    if operation.folded:
-        counted = Rule(counted.kind)
-    return _Counted(operation, counted, operation_macs(operation))
+    counted, macs = rule(operation.eqn), operation_macs(operation)
+    takes = arithmetic(operation.eqn, macs)
+    if operation.in_estimate:
+        counted = Rule(counted.kind, uncounted=counted.uncounted)
+    return _Counted(operation, counted, macs, takes.operations, takes.why)
 
 
 def _ambiguities(operations: Iterable[Operation]) -> list[str]:
@@ -271,22 +321,41 @@ def _lines(counted: list[_Counted]) -> tuple[CostLine, ...]:
 def _breakdown(counted: list[_Counted], loop_counters: int) -> dict[str, int]:
     """The terms that lead from 2 × MACs to XLA's count, which they add up to."""
     terms = dict.fromkeys(
-        (MACS, PADDING, *KINDS[1:], LOOPS, DEVICES, LOOP_COUNTERS, HIDDEN_KERNELS), 0
+        (MACS, PADDING, RAGGED, *KINDS[1:], LOOPS, DEVICES, LOOP_COUNTERS, HIDDEN_KERNELS), 0
     )
     terms[LOOP_COUNTERS] = loop_counters
     for each in counted:
         operation, kind, flops = each.operation, each.rule.kind, each.rule.flops
-        if kind == PRODUCTS:
+        if each.macs and operation.in_estimate:
             terms[MACS] += 2 * each.macs * operation.times
-            terms[PADDING] -= (2 * each.macs - flops) * operation.times
+            terms[HIDDEN_KERNELS] -= 2 * each.macs * operation.times
+        elif each.macs:
+            difference = PADDING if kind == PRODUCTS else RAGGED
+            terms[MACS] += 2 * each.macs * operation.times
+            terms[difference] -= (2 * each.macs - flops) * operation.times
         else:
             terms[kind] += flops * operation.times
-        if kind == KERNELS:
+        if kind == KERNELS or operation.in_kernel:
             terms[HIDDEN_KERNELS] -= flops * operation.times
         else:
             terms[LOOPS] += flops * (operation.times_in_xla - operation.times_per_device)
             terms[DEVICES] += flops * (operation.times_per_device - operation.times)
     return terms
+
+
+def _operations_breakdown(counted: list[_Counted]) -> dict[str, int]:
+    """The terms that lead from XLA's count, loops and devices included, to that of operations."""
+    terms: dict[str, int] = {}
+    for each in counted:
+        name, why = each.operation.primitive, each.why
+        if each.operation.in_estimate:  # The body belongs to the estimate.
+            name, why = "pallas_call", "its estimate is not what its body takes"
+        term = f"{name}: {why}" if why else name
+        terms[term] = terms.get(term, 0) + each.total.operations - each.total.flops
+    least = _WORTH_NAMING * sum(each.total.operations for each in counted)
+    named = {term: count for term, count in terms.items() if abs(count) > least}
+    smaller = sum(terms.values()) - sum(named.values())
+    return named | ({SMALLER: smaller} if smaller else {})
 
 
 def _uncounted(counted: list[_Counted], xla: XlaCost | None) -> list[str]:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from jax.extend.core import JaxprEqn
+
 from jaxeff.compute.convolutions import convolution_macs
 from jaxeff.compute.operations import Operation, operations
 from jaxeff.compute.tracing import function_name, trace
@@ -24,9 +26,9 @@ def count_macs(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
 
     Loops of known length count as often as they run, a `cond` at its most expensive branch, a
     `jax.lax.platform_dependent` at the branch of a TPU, `pmap` and `shard_map` on all devices
-    together, rematerialised code as often as it is computed, unused results not at all. Only matrix
-    products and convolutions count (`dot_general` and `conv_general_dilated`): nothing
-    element-wise, no sum, no pooling, no decomposition of `jax.numpy.linalg`.
+    together, a Pallas kernel at every point of its grid, rematerialised code as often as it is
+    computed, unused results not at all. Only matrix products (ragged ones too) and convolutions
+    count: nothing element-wise, no sum, no pooling, no decomposition of `jax.numpy.linalg`.
 
     Args:
       fn: any function that JAX can trace. It is neither compiled nor run.
@@ -38,7 +40,7 @@ def count_macs(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
 
     Raises:
       UsageError: `fn` cannot be traced with these arguments, or something in it cannot be counted:
-        a `while` loop of unknown length, a callback to Python, a foreign function, a Pallas kernel.
+        a `while` loop of unknown length, a callback to Python, a foreign function.
     """
     return sum(operation_macs(each) * each.times for each in _all_operations(fn, args, kwargs))
 
@@ -76,11 +78,9 @@ def _all_operations(
       UsageError: `fn` cannot be traced, or its operations are not all known.
     """
     program = operations(trace(fn, args, kwargs).jaxpr)
-    kernels = [each.primitive for each in program.operations if each.primitive == "pallas_call"]
-    if program.uncounted or kernels:
+    if program.uncounted:
         raise UsageError(
-            f"cannot count {function_name(fn)}: "
-            f"{'; '.join([*program.uncounted, *kernels])}; "
+            f"cannot count {function_name(fn)}: {'; '.join(program.uncounted)}; "
             "jaxeff.compute.step_cost counts the rest"
         )
     return program.operations
@@ -97,6 +97,19 @@ def operation_macs(operation: Operation) -> int:
         (contracted, _), _ = eqn.params["dimension_numbers"]
         shape = eqn.invars[0].aval.shape
         return math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[dim] for dim in contracted)
+    if operation.primitive == "ragged_dot_general":
+        return _ragged_dot_macs(eqn)
     if operation.primitive == "conv_general_dilated":
         return convolution_macs(eqn)
     return 0
+
+
+def _ragged_dot_macs(eqn: JaxprEqn) -> int:
+    """Counts m × k × n, of which every group takes its part of m, of k or of the batch."""
+    numbers = eqn.params["ragged_dot_dimension_numbers"]
+    (contracted, _), _ = numbers.dot_dimension_numbers
+    lhs, _, group_sizes = (var.aval.shape for var in eqn.invars)
+    macs = math.prod(eqn.outvars[0].aval.shape) * math.prod(lhs[dim] for dim in contracted)
+    # Where the groups part what is contracted, each has a result of its own.
+    parted = set(numbers.lhs_ragged_dimensions) & set(contracted)
+    return macs // group_sizes[-1] if parted else macs

@@ -8,13 +8,17 @@ or comes out of one, so that the list shows which equation reads the result of w
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
+from jaxeff.compute.folding import Simplifier
+from jaxeff.compute.kernels import GridScalars
 from jaxeff.compute.xla_rules import rule
+from jaxeff.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Place:
       devices: how many devices execute it.
       times_in_xla: how often XLA's cost analysis counts it: a loop's body once, on one device.
       remat: whether the step is inside `jax.checkpoint`.
+      in_kernel: whether the step is inside a Pallas kernel, which XLA does not see.
+      in_estimate: whether the kernel comes with an estimate of its FLOPs.
     """
 
     name_stack: str = ""
@@ -34,6 +40,8 @@ class Place:
     devices: int = 1
     times_in_xla: int = 1
     remat: bool = False
+    in_kernel: bool = False
+    in_estimate: bool = False
 
     @property
     def differentiated(self) -> bool:
@@ -59,12 +67,14 @@ class Step:
       inputs: the numbers of the values that it reads.
       outputs: the numbers of the values that it writes.
       place: where it stands.
+      folded: whether XLA simplifies it away: `jaxeff.compute.folding`.
     """
 
     eqn: JaxprEqn
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     place: Place
+    folded: bool = False
 
     @property
     def primitive(self) -> str:
@@ -81,9 +91,10 @@ class Walked:
       aliases: pairs of values of which the second is the first under another number.
       carries: pairs of values of which the second is the first in a loop's next pass.
       literals: the values that are written into the program.
-      constants: the literals that XLA knows to be constant where they are read, with what they
-        are. Inside a call it does not know of those among the arguments.
+      constants: those of them that are read where they are written, with what they are.
       arrays: the arrays that are written into the program, by their variables.
+      kept: the values that the program returns, that go into a call, a loop or a branch or come out
+        of one, and those that choose a branch.
       literal_cotangents: the literals with which a rematerialised backward pass begins.
       loop_counters: integer operations by which XLA counts loops, and which are not in the program.
       notes: what was chosen where there was a choice.
@@ -96,17 +107,37 @@ class Walked:
     literals: set[int] = field(default_factory=set)
     constants: dict[int, Any] = field(default_factory=dict)
     arrays: dict[int, Var] = field(default_factory=dict)
+    kept: set[int] = field(default_factory=set)
     literal_cotangents: set[int] = field(default_factory=set)
     loop_counters: int = 0
     notes: list[str] = field(default_factory=list)
     uncounted: list[str] = field(default_factory=list)
 
 
-def walk(jaxpr: Jaxpr) -> Walked:
-    """Lists the steps that a program executes on a TPU: see `jaxeff.compute.operations`."""
-    walker = _Walker(Walked(), itertools.count())
-    walker.body(jaxpr, walker.new_values(len(jaxpr.invars)), Place())
-    return walker.found
+def walk(jaxpr: Jaxpr, constants: Sequence[Any], trip_counts: Mapping[str, int]) -> Walked:
+    """Lists the steps that a program executes on a TPU: see `jaxeff.compute.operations`.
+
+    Args:
+      jaxpr: the program.
+      constants: the values of its constants.
+      trip_counts: as for `jaxeff.compute.operations.operations`.
+
+    Raises:
+      UsageError: `trip_counts` names a loop that is not in the program, or is no number of passes.
+    """
+    found, loops = Walked(), _WhileLoops(trip_counts)
+    walker = _Walker(found, itertools.count(), Simplifier(), loops)
+    inputs = walker.new_values(len(jaxpr.invars))
+    found.kept.update(walker.body((jaxpr, constants), inputs, Place()))
+    loops.check()
+    return _without_unread_steps(found, walker.simplifier)
+
+
+def _without_unread_steps(found: Walked, simplifier: Simplifier) -> Walked:
+    """Marks as folded what nothing reads once the other steps are folded."""
+    unread = simplifier.unread((step for step in found.steps if not step.folded), found.kept)
+    steps = [replace(step, folded=True) if step in unread else step for step in found.steps]
+    return replace(found, steps=steps)
 
 
 def module_path(name_stack: str) -> str:
@@ -129,13 +160,16 @@ _NOT_MODULES = {"", "checkpoint", "rematted_computation", "while", "body", "cond
 
 _REMAT = {"checkpoint", "remat", "remat2"}
 _JIT = {"jit", "pjit", "closed_call", "core_call", "core_closed_call"}
-# Primitives that execute the jaxpr inside them once. XLA's simplification does not look through the
-# first kind: an argument that is constant outside is unknown inside.
-_CALLS_THAT_HIDE_CONSTANTS = _JIT | _REMAT
-_CALLS = _CALLS_THAT_HIDE_CONSTANTS | {
+# Primitives that execute the jaxpr inside them once. XLA's simplification does not look through
+# `_JIT`, nor through the barrier at the start of `_REMAT`: what is constant outside is unknown
+# inside.
+_CALLS = {
+    *_JIT,
+    *_REMAT,
     "composite",
     "custom_jvp_call",
     "custom_vjp_call",
+    "custom_vmap_call",
     "custom_vjp_call_jaxpr",
     "eval_jaxpr",
     "xla_metadata_call",
@@ -145,29 +179,86 @@ _CALLS = _CALLS_THAT_HIDE_CONSTANTS | {
 _TAKES_SCALAR_FUNCTION = re.compile(r"reduce|scatter|sort|arg(min|max)|top_k|cum")
 # Callbacks that print or log are no part of the computation; what the others compute is unknown.
 _LOGGING = {"debug_callback", "debug_print"}
+# The first operand of these is a reference, into which the second is written.
+_WRITES_TO_REFERENCE = {"addupdate", "masked_swap", "swap"}
 _FOREIGN = {"pure_callback", "io_callback", "outside_call", "host_callback_call", "ffi_call"}
 
 
-class _Walker:
-    """Adds steps to `found`. A method that opens an equation returns the values it writes."""
+# A jaxpr with the values of its constants.
+_Program = tuple[Jaxpr, Sequence[Any]]
 
-    def __init__(self, found: Walked, numbers: Iterator[int]):
+
+class _WhileLoops:
+    """The `while` loops of a program, each with a name, and how often the user says they run."""
+
+    def __init__(self, trip_counts: Mapping[str, int]):
+        self._trip_counts = trip_counts
+        self._names: list[str] = []
+
+    def name(self, module: str) -> str:
+        """Names the next loop: `Net/while`, and `Net/while_2` if that module has one already."""
+        name = "/".join(filter(None, (module, "while")))
+        number = 1 + sum(re.sub(r"_\d+$", "", other) == name for other in self._names)
+        self._names.append(name if number == 1 else f"{name}_{number}")
+        return self._names[-1]
+
+    def trip_count(self, name: str) -> int | None:
+        """How often the loop runs, None if the user does not say."""
+        return self._trip_counts.get(name)
+
+    def check(self) -> None:
+        """Raises `UsageError` unless the user's trip counts fit the program."""
+        for name, count in self._trip_counts.items():
+            if name not in self._names:
+                known = ", ".join(map(repr, self._names)) or "none"
+                raise UsageError(
+                    f"trip_counts names the while loop {name!r}, which is not in the program; "
+                    f"its while loops: {known}"
+                )
+            if not isinstance(count, int) or count < 0:
+                raise UsageError(f"trip_counts[{name!r}] is {count!r}: expected a number of passes")
+
+
+class _Walker:
+    """Adds steps to `found`. A method that opens an equation returns the values it writes.
+
+    Inside a Pallas kernel `grid` holds what is known at each point of its grid, and is None
+    elsewhere.
+    """
+
+    def __init__(
+        self,
+        found: Walked,
+        numbers: Iterator[int],
+        simplifier: Simplifier,
+        loops: _WhileLoops,
+        grid: GridScalars | None = None,
+    ):
         self.found = found
         self.numbers = numbers
+        self.simplifier = simplifier
+        self.loops = loops
+        self.grid = grid
+
+    def aside(self, found: Walked, grid: GridScalars | None) -> "_Walker":
+        """A walker through a part of the program that adds to something else."""
+        return _Walker(found, self.numbers, self.simplifier, self.loops, grid)
 
     def new_values(self, count: int) -> list[int]:
         return [next(self.numbers) for _ in range(count)]
 
-    def body(self, jaxpr: Jaxpr, inputs: list[int], place: Place) -> list[int]:
+    def body(self, program: _Program, inputs: list[int], place: Place) -> list[int]:
         """Adds the steps of a jaxpr; returns the values that it returns."""
+        jaxpr, constants = program
         values: dict[Var, int] = dict(zip(jaxpr.invars, inputs, strict=True))
         values.update(zip(jaxpr.constvars, self.new_values(len(jaxpr.constvars)), strict=True))
         self.found.arrays.update((values[var], var) for var in jaxpr.constvars)
+        for var, constant in zip(jaxpr.constvars, constants, strict=False):
+            self.simplifier.set_constant(values[var], constant, var.aval.dtype)
 
         def read(atoms: Iterable[Any]) -> list[int]:
             return [
-                self.literal(atom.val) if isinstance(atom, Literal) else values[atom]
-                for atom in atoms
+                self.literal(atom) if isinstance(atom, Literal) else values[atom] for atom in atoms
             ]
 
         for eqn in jaxpr.eqns:
@@ -176,11 +267,14 @@ class _Walker:
             values.update(zip(eqn.outvars, outputs, strict=True))
         return read(jaxpr.outvars)
 
-    def literal(self, constant: Any) -> int:
+    def literal(self, literal: Literal) -> int:
         """A number for a literal."""
         (value,) = self.new_values(1)
         self.found.literals.add(value)
-        self.found.constants[value] = constant
+        self.found.constants[value] = literal.val
+        self.simplifier.set_constant(value, literal.val, literal.aval.dtype)
+        if self.grid is not None and literal.aval.shape == ():
+            self.grid.set(value, np.full(self.grid.points, literal.val, literal.aval.dtype))
         return value
 
     def equation(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
@@ -190,10 +284,17 @@ class _Walker:
             return _OPENED[name](self, eqn, inputs, place)
         outputs = self.new_values(len(eqn.outvars))
         uncounted = _uncounted(eqn)
-        if uncounted is not None:
-            self.miss(uncounted, place)
-        if name == "pallas_call" or (uncounted is None and name not in _LOGGING):
-            self.found.steps.append(Step(eqn, tuple(inputs), tuple(outputs), place))
+        if uncounted is not None or name in _LOGGING:
+            self.found.kept.update(inputs)
+            if uncounted is not None:
+                self.miss(uncounted, place)
+            return outputs
+        if name in _WRITES_TO_REFERENCE:
+            self.found.aliases.append((inputs[1], inputs[0]))
+        if self.grid is not None:
+            self.grid.compute(eqn, inputs, outputs)
+        folded = not place.in_kernel and self.simplifier.fold(eqn, inputs, outputs)
+        self.found.steps.append(Step(eqn, tuple(inputs), tuple(outputs), place, folded))
         return outputs
 
     def call(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
@@ -202,8 +303,10 @@ class _Walker:
             place = replace(place, remat=True)
             if place.transposed:
                 self.found.literal_cotangents.update(self.found.literals.intersection(inputs))
-        if name in _CALLS_THAT_HIDE_CONSTANTS:
-            inputs = self.renumbered(inputs)
+            if eqn.params.get("differentiated", True) and eqn.params.get("prevent_cse", True):
+                inputs = self.renumbered(inputs)
+        if name in _JIT:
+            return self.renumbered(self.body(_body(eqn), self.renumbered(inputs), place))
         return self.body(_body(eqn), inputs, place)
 
     def scan(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
@@ -217,42 +320,67 @@ class _Walker:
             times_in_xla=place.times_in_xla * (in_loop + outside),
         )
         constants, carries = _scan_arity(params, len(inputs))
-        inputs = self.renumbered(inputs)
+        inputs = [
+            *self.renumbered(inputs[:constants]),
+            *self.renumbered(inputs[constants:], keep_scalars=False),
+        ]
         outputs = self.body(_body(eqn), inputs, each_pass)
         carried = inputs[constants : constants + carries]
         self.found.carries += zip(outputs[:carries], carried, strict=True)
-        return self.renumbered(outputs)
+        return self.renumbered(outputs, keep_scalars=False)
 
     def while_loop(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
         params = eqn.params
-        inputs = self.renumbered(inputs)
         begin, end = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
-        test_constants, body_constants, carried = inputs[:begin], inputs[begin:end], inputs[end:]
-        self.body(_jaxpr(params["cond_jaxpr"]), test_constants + carried, place)
-        outputs = self.body(_jaxpr(params["body_jaxpr"]), body_constants + carried, place)
-        self.miss("while loop of unknown length (counted as one pass)", place)
+        constants = self.renumbered(inputs[:end])
+        carried = self.renumbered(inputs[end:], keep_scalars=False)
+        name = self.loops.name(module_path(place.name_stack))
+        trips = self.loops.trip_count(name)
+        if trips is None:
+            self.miss(
+                "while loop of unknown length (counted as one pass)",
+                place,
+                f"; say how often it runs: trip_counts={{{name!r}: …}}",
+            )
+        each_test, each_pass = (
+            replace(place, times_per_device=place.times_per_device * times)
+            for times in ((1, 1) if trips is None else (trips + 1, trips))
+        )
+        test = self.body(_opened(params["cond_jaxpr"]), constants[:begin] + carried, each_test)
+        outputs = self.body(_opened(params["body_jaxpr"]), constants[begin:] + carried, each_pass)
+        self.found.kept.update(test)
         self.found.carries += zip(outputs, carried, strict=True)
-        return self.renumbered(outputs)
+        return self.renumbered(outputs, keep_scalars=False)
 
     def cond(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
-        branches = [_jaxpr(branch) for branch in eqn.params["branches"]]
+        branches = [_opened(branch) for branch in eqn.params["branches"]]
         platforms = eqn.params.get("branches_platforms")
-        if platforms is None:
-            return self.most_expensive(branches, inputs[1:], place)
-        choice = _tpu_branch(platforms)
-        if choice is None:
-            self.miss("platform_dependent without a branch for TPU", place)
-            return self.new_values(len(eqn.outvars))
-        return self.body(branches[choice], inputs[1:], place)
+        if platforms is not None:
+            choice = _tpu_branch(platforms)
+            if choice is None:
+                self.found.kept.update(inputs)
+                self.miss("platform_dependent without a branch for TPU", place)
+                return self.new_values(len(eqn.outvars))
+            return self.body(branches[choice], inputs[1:], place)
+        choice = self.simplifier.integer(inputs[0])
+        if choice is not None:
+            last = len(branches) - 1
+            return self.body(branches[choice if 0 <= choice < last else last], inputs[1:], place)
+        self.found.kept.update(inputs)
+        if self.grid is not None and self.grid.get(inputs[0]) is not None:
+            return self.at_each_point(branches, inputs, place)
+        return self.renumbered(self.most_expensive(branches, inputs[1:], place))
 
-    def most_expensive(self, branches: list[Jaxpr], inputs: list[int], place: Place) -> list[int]:
+    def most_expensive(
+        self, branches: list[_Program], inputs: list[int], place: Place
+    ) -> list[int]:
         """Adds the steps of one branch, and of all of them what cannot be counted."""
         walkers, outputs, flops = [], [], []
         for branch in branches:
             found = Walked(literals=self.found.literals, constants=self.found.constants)
-            walkers.append(_Walker(found, self.numbers))
+            walkers.append(self.aside(found, self.grid))
             outputs.append(walkers[-1].body(branch, inputs, place))
-            flops.append(_flops(found.steps))
+            flops.append(_flops(walkers[-1].found.steps))
         choice = flops.index(max(flops))
         self.take(walkers[choice].found)
         for walker in walkers:
@@ -264,15 +392,74 @@ class _Walker:
             )
         return outputs[choice]
 
+    def at_each_point(self, branches: list[_Program], inputs: list[int], place: Place) -> list[int]:
+        """Adds the steps of each branch for those points of the grid that take it."""
+        choices = np.clip(self.grid.get(inputs[0]).astype(int), 0, len(branches) - 1)
+        outputs: list[int] = []
+        for number, branch in enumerate(branches):
+            part = self.grid.where(choices == number)
+            if part.points:
+                times = place.times_per_device // self.grid.points * part.points
+                there = replace(place, times_per_device=times)
+                outputs = self.aside(self.found, part).body(branch, inputs[1:], there)
+        return self.renumbered(outputs, keep_scalars=False)
+
     def take(self, other: Walked) -> None:
         """Adds what the walk of a branch found, but for what cannot be counted."""
         self.found.steps += other.steps
         self.found.aliases += other.aliases
         self.found.carries += other.carries
         self.found.arrays |= other.arrays
+        self.found.kept |= other.kept
         self.found.literal_cotangents |= other.literal_cotangents
         self.found.loop_counters += other.loop_counters
         self.found.notes += other.notes
+
+    def kernel(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
+        """Adds a Pallas kernel, and after it the steps of its body at all points of its grid."""
+        outputs = self.new_values(len(eqn.outvars))
+        self.found.kept.update(inputs)
+        self.found.steps.append(Step(eqn, tuple(inputs), tuple(outputs), place))
+        mapping = eqn.params["grid_mapping"]
+        grid = mapping.grid
+        has_estimate = eqn.params.get("cost_estimate") is not None
+        if not all(isinstance(size, int) for size in grid):
+            of_what = "multiply-accumulates" if has_estimate else "work"
+            self.miss(f"the {of_what} of a pallas_call over a grid of unknown size", place)
+            return outputs
+        jaxpr = eqn.params["jaxpr"]
+        operands = inputs[mapping.num_dynamic_grid_bounds :]
+        references = self.new_values(len(jaxpr.invars))
+        written = references[len(operands) : len(operands) + len(outputs)]
+        self.found.aliases += zip(operands, references, strict=False)
+        self.found.aliases += zip(written, outputs, strict=True)
+        points = math.prod(grid)
+        inside = replace(
+            place,
+            times_per_device=place.times_per_device * points,
+            times_in_xla=0,
+            in_kernel=True,
+            in_estimate=has_estimate,
+        )
+        self.aside(self.found, GridScalars(points, grid)).body((jaxpr, ()), references, inside)
+        return outputs
+
+    def scoped(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
+        # The inputs are the values of the jaxpr's constants; its arguments are allocated.
+        jaxpr = eqn.params["jaxpr"]
+        whole = jaxpr.replace(constvars=[], invars=[*jaxpr.constvars, *jaxpr.invars])
+        allocated = self.new_values(len(jaxpr.invars))
+        return self.body((whole, ()), inputs + allocated, place)
+
+    def stateful(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
+        # References that are not initialised are no inputs; all are outputs.
+        given = iter(self.renumbered(inputs))
+        references = [
+            next(given) if is_given else next(self.numbers)
+            for is_given in eqn.params["is_initialized"]
+        ]
+        self.body((eqn.params["jaxpr"], ()), references, place)
+        return self.renumbered(references)
 
     def device_map(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
         devices = place.devices * _mapped_devices(eqn)
@@ -285,25 +472,34 @@ class _Walker:
         begin = lengths.matvec + lengths.vecmat
         end = begin + lengths.solve
         right_sides = inputs[end + lengths.transpose_solve :]
-        solve = _jaxpr(eqn.params["jaxprs"].solve)
+        solve = _opened(eqn.params["jaxprs"].solve)
         return self.body(solve, inputs[begin:end] + right_sides, place)
 
     def barrier(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
         del eqn, place
-        return inputs
+        return self.renumbered(inputs)
 
-    def renumbered(self, values: list[int]) -> list[int]:
-        """New numbers for values that go into a part of the program or come out of it."""
+    def renumbered(self, values: list[int], keep_scalars: bool = True) -> list[int]:
+        """New numbers for values that go into a part of the program or come out of it.
+
+        Args:
+          values: the numbers up to here.
+          keep_scalars: whether a kernel's scalars stay what they are, as a loop's do not.
+        """
         new = self.new_values(len(values))
+        self.found.kept.update(values)
         for value, number in zip(values, new, strict=True):
             self.found.aliases.append((value, number))
             if value in self.found.literals:
                 self.found.literals.add(number)
+            if keep_scalars and self.grid is not None and self.grid.get(value) is not None:
+                self.grid.set(number, self.grid.get(value))
         return new
 
-    def miss(self, what: str, place: Place) -> None:
+    def miss(self, what: str, place: Place, advice: str = "") -> None:
         """Names something that cannot be counted."""
-        self.found.uncounted.append(uncounted_in(what, module_path(place.name_stack)))
+        where = uncounted_in(what, module_path(place.name_stack))
+        self.found.uncounted.append(where + advice)
 
 
 # How the walk goes through the primitives that are no steps themselves.
@@ -311,6 +507,9 @@ _OPENED = dict.fromkeys(_CALLS, _Walker.call) | {
     "cond": _Walker.cond,
     "custom_linear_solve": _Walker.linear_solve,
     "optimization_barrier": _Walker.barrier,
+    "pallas_call": _Walker.kernel,
+    "run_scoped": _Walker.scoped,
+    "run_state": _Walker.stateful,
     "scan": _Walker.scan,
     "shard_map": _Walker.device_map,
     "while": _Walker.while_loop,
@@ -318,14 +517,14 @@ _OPENED = dict.fromkeys(_CALLS, _Walker.call) | {
 }
 
 
-def _jaxpr(program: Jaxpr | ClosedJaxpr) -> Jaxpr:
-    return program.jaxpr if isinstance(program, ClosedJaxpr) else program
+def _opened(program: Jaxpr | ClosedJaxpr) -> _Program:
+    return (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
 
 
-def _body(eqn: JaxprEqn) -> Jaxpr:
+def _body(eqn: JaxprEqn) -> _Program:
     """The jaxpr inside an equation that holds one."""
-    names = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-    return _jaxpr(next(eqn.params[name] for name in names if name in eqn.params))
+    names = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
+    return _opened(next(eqn.params[name] for name in names if name in eqn.params))
 
 
 def _uncounted(eqn: JaxprEqn) -> str | None:
@@ -333,9 +532,6 @@ def _uncounted(eqn: JaxprEqn) -> str | None:
     name = eqn.primitive.name
     if name in _FOREIGN:
         return name
-    if name == "pallas_call":
-        known = eqn.params.get("cost_estimate") is not None
-        return None if known else "pallas_call without a cost estimate"
     if name in _LOGGING or _TAKES_SCALAR_FUNCTION.search(name):
         return None
     holds_a_jaxpr = any(isinstance(leaf, (Jaxpr, ClosedJaxpr)) for leaf in _leaves(eqn.params))
@@ -386,7 +582,9 @@ def _mapped_devices(eqn: JaxprEqn) -> int:
 
 
 def _flops(steps: list[Step]) -> int:
-    """The operations of all steps, on all devices together."""
+    """XLA's operations of all steps, on all devices together."""
     return sum(
-        rule(step.eqn).flops * step.place.times_per_device * step.place.devices for step in steps
+        rule(step.eqn).flops * step.place.times_per_device * step.place.devices
+        for step in steps
+        if not step.folded
     )

@@ -55,11 +55,11 @@ def rule(eqn: JaxprEqn) -> Rule:
       Its count, on one device.
     """
     name, params = eqn.primitive.name, eqn.params
-    if name in _MOVES:
+    if name in _MOVES or name in _REFERENCES:
         return Rule(ELEMENTWISE)
     if name in _ELEMENTWISE:
-        if name == "select_n" and len(eqn.invars) > 3:
-            return _measured(eqn)
+        if name == "select_n" and eqn.invars[0].aval.dtype.kind != "b":
+            return _measured(eqn)  # XLA compares with the number of each case first
         return Rule(ELEMENTWISE, _out(eqn))
     if name == "pow" and eqn.invars[1].aval.dtype.kind in "iu":
         return Rule(ELEMENTWISE, _size(eqn.invars[1]), _out(eqn))
@@ -68,8 +68,8 @@ def rule(eqn: JaxprEqn) -> Rule:
         return Rule(ELEMENTWISE, arithmetic * _out(eqn), transcendentals * _out(eqn))
     if name in _EXACT:
         return _EXACT[name](eqn)
-    if name in _UNCOUNTED:
-        return Rule(EXPANDED, uncounted=(name,))
+    if name == "addupdate":
+        return Rule(ELEMENTWISE, _size(eqn.invars[1]))
     if name == "pallas_call":
         estimate = params["cost_estimate"]
         if estimate is None:
@@ -174,8 +174,14 @@ def _names(words: str) -> frozenset[str]:
 _MOVES = _names(
     """all_gather all_to_all broadcast_in_dim concatenate copy copy_p device_put dynamic_slice
     dynamic_update_slice expand_dims iota pad pbroadcast pcast platform_index ppermute pvary
-    reduce_scatter reshape reshard rev sharding_constraint slice split squeeze stop_gradient top_k
-    transpose"""
+    reduce_scatter reshape reshard rev sharding_constraint slice split squeeze stop_gradient tile
+    top_k transpose"""
+)
+# These move values into references and out of them, or say where a kernel stands.
+_REFERENCES = _names(
+    """add_dependency broadcast_to create_linear delay dma_start dma_wait empty_ref free_ref freeze
+    get get_barrier_semaphore get_global masked_load masked_swap multiple_of new_ref num_programs
+    pin program_id roll semaphore_read semaphore_signal semaphore_wait swap trace_value unpin"""
 )
 # These count one operation for each element of the result.
 _ELEMENTWISE = _names(
@@ -183,8 +189,6 @@ _ELEMENTWISE = _names(
     max min mul ne neg not or population_count reduce_precision rem round select_n
     shift_left shift_right_arithmetic shift_right_logical sign square sub xor"""
 )
-# XLA has an operation of its own for these products, and its analysis does not count it as one.
-_UNCOUNTED = _names("ragged_dot ragged_dot_general scaled_matmul")
 # These count for each element of the result: (operations, transcendental functions).
 _TRANSCENDENTAL = {
     "atan2": (0, 1),

@@ -138,6 +138,7 @@ RULES = {
     "sub": (lax.sub, (X, X), 20, 0),
     "tan": (lax.tan, (X,), 0, 20),
     "tanh": (lax.tanh, (X,), 0, 20),
+    "tile": (lambda x: jnp.tile(x, (2, 1)), (X,), 0, 0),
     "top_k": (lambda x: lax.top_k(x, 2), (X,), 0, 0),
     "transpose": (lambda x: lax.transpose(x, (1, 0)), (X,), 0, 0),
     "xor": (lax.bitwise_xor, (B, B), 20, 0),
@@ -159,6 +160,12 @@ FURTHER = {
         lambda i, x, y, z: lax.select_n(i, x, y, z),
         (I, X, X, X),
         20 * 4,
+        0,
+    ),
+    "selection by a number": (
+        lambda i, x, y: lax.select_n(i, x, y),
+        (shape(4, 5, dtype=jnp.int32), X, X),
+        20 * 2,
         0,
     ),
     "sort by key": (lambda x, y: lax.sort((x, y), num_keys=1), (X, X), 20 * 5, 0),
@@ -202,6 +209,3 @@ def test_what_xla_expands_is_read_off_xla():
 def test_what_xla_does_not_count_is_named():
     factors = step_cost(lambda x: lax.linalg.lu(x)[0], shape(4, 4))
     assert factors.uncounted == ("LuDecomposition in the function itself",)
-    groups = shape(2, dtype=jnp.int32)
-    ragged = step_cost(lax.ragged_dot, shape(6, 4), shape(2, 4, 5), groups)
-    assert any("ragged_dot" in name for name in ragged.uncounted)

@@ -44,3 +44,54 @@ def test_breakdown_lists_the_layers_and_explains_the_difference():
 def test_unknown_models_are_one_line_and_exit_2():
     assert_one_line_and_exit_2(_count("--models=alexnet,resnt50"), "unknown model 'resnt50'")
     assert_one_line_and_exit_2(_count("--models="), "--models is empty")
+
+
+NNX_STEP = """
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+def step(model, optimizer, x):
+    grads = nnx.grad(lambda model: jnp.square(model(x)).mean())(model)
+    optimizer.update(model, grads)
+
+def step_arguments():
+    model = nnx.Linear(32, 16, rngs=nnx.Rngs(0))
+    return model, nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param), jnp.ones((8, 32))
+
+def forward(x, scale):
+    return scale * (x @ x)
+
+def forward_arguments():
+    return {"x": jnp.ones((4, 4)), "scale": 2.0}
+
+def alone():
+    pass
+"""
+
+
+def test_a_users_function_is_counted_with_the_arguments_that_its_file_makes(tmp_path):
+    file = tmp_path / "mystep.py"
+    file.write_text(NNX_STEP)
+    finished = run_command("count", f"--fn={file}:step")
+    assert finished.returncode == 0, finished.stderr
+    # 8 x 32 x 16 forward, and once more for the gradient to the weights.
+    assert "4,096" in finished.stdout
+    assert "+16,384" in finished.stdout
+    forward = run_command("count", f"--fn={file}:forward")
+    assert "64" in forward.stdout.split(), forward.stderr
+
+
+def test_a_users_file_without_what_it_needs_is_one_line(tmp_path):
+    file = tmp_path / "mystep.py"
+    file.write_text(NNX_STEP)
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0")
+    for place, words in (
+        (f"{file}:alone", "alone_arguments()"),
+        (f"{file}:missing", "missing_arguments()"),
+        (f"{broken}:f", "ZeroDivisionError"),
+        (f"{tmp_path / 'none.py'}:f", "there is no file"),
+        ("mystep", "give FILE.py:FUNCTION"),
+    ):
+        assert_one_line_and_exit_2(run_command("count", f"--fn={place}"), words)

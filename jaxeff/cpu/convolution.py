@@ -5,12 +5,16 @@ brings its operands into one order: images `[N, H, W, C]`, kernels `[kh, kw, C, 
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxeff.cpu import onednn
+
+# Each pixel of the result is a matrix product of its own, to be compiled.
+MOST_PIXELS = 64
 
 
 def choose_grouped(lhs, rhs, **params):
@@ -31,10 +35,30 @@ def choose_beyond_image(lhs, rhs, **params):
     if groups > 1 or not _is_two_dimensional(lhs, rhs, params):
         return None
     lhs_spec, rhs_spec, _ = params["dimension_numbers"]
-    sizes = zip(lhs_spec[2:], rhs_spec[2:], strict=True)
-    if all(rhs.shape[window] <= lhs.shape[image] for image, window in sizes):
+    images = [lhs.shape[axis] for axis in lhs_spec[2:]]
+    windows = [rhs.shape[axis] for axis in rhs_spec[2:]]
+    if all(window <= image for image, window in zip(images, windows, strict=True)):
+        return None
+    if math.prod(_result_size(images, windows, params)) > MOST_PIXELS:
         return None
     return functools.partial(_in_usual_order, _products_by_pixel)
+
+
+def _result_size(images, windows, params):
+    """Rows and columns of the result."""
+    settings = zip(
+        images,
+        windows,
+        params["window_strides"],
+        params["padding"],
+        params["lhs_dilation"],
+        params["rhs_dilation"],
+        strict=True,
+    )
+    return [
+        ((size - 1) * image_step + sum(sides) - (window - 1) * window_step) // stride + 1
+        for size, window, stride, sides, image_step, window_step in settings
+    ]
 
 
 def _is_two_dimensional(lhs, rhs, params):

@@ -215,3 +215,15 @@ def test_a_count_is_lowered_for_tpu_and_sees_no_kernel(kernels):
     assert lowered("tpu") == plain
     if onednn.available():
         assert "onednn" in lowered("cpu")
+
+
+def test_a_wide_result_is_not_compiled_pixel_by_pixel(kernels):
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 1, 400, 3), (3, 3, 3, 4))]
+
+    def convolve(images, kernel):
+        return lax.conv_general_dilated(
+            images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    kernels("window_beyond_image")
+    assert "dot_general" not in jax.jit(convolve).lower(*shapes).as_text()

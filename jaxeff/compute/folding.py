@@ -144,9 +144,10 @@ class Simplifier:
         if not inputs or any(not isinstance(t, np.dtype) or t.kind == "c" for t in types):
             return None
         operand_type = types[1]
-        if name in _OF_EQUAL_OPERANDS and operand_type.kind in "biu" and len(set(inputs)) == 1:
-            return np.asarray(_OF_EQUAL_OPERANDS[name], out.dtype)
         operands = [self._constants.get(value) for value in inputs]
+        equal = len(set(inputs)) == 1 or _are_equal(operands)
+        if name in _OF_EQUAL_OPERANDS and operand_type.kind in "biu" and equal:
+            return np.asarray(_OF_EQUAL_OPERANDS[name], out.dtype)
         if name in _ABSORBING and operand_type.kind in "biu":
             absorbing = _ABSORBING[name](operand_type)
             if any(_is(operand, absorbing) for operand in operands):

@@ -7,7 +7,8 @@ import pytest
 # in those that they start.
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxeff-test-cache-")
 os.environ |= {
-    "JAX_PLATFORMS": "cpu",
+    # On an accelerator: JAX_PLATFORMS=cuda,cpu JAX_DEFAULT_MATMUL_PRECISION=highest pytest
+    "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"),
     "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     # Compiles in two thirds of the time; the programs run long enough in none of the tests.

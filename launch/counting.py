@@ -24,16 +24,16 @@ def training_step_cost(name: str, *, image_size: int, batch_size: int, num_class
 
 
 def _paper_training(name: str, image_size: int, batch_size: int, num_classes: int):
-    """Returns a model, the optimizer of the paper's recipe for it, the task and the batch size."""
+    """Returns a model, the paper's recipe for it and the task."""
     import models
     from jaxeff import compute, data, tasks, train
 
-    recipe = train.resolve("paper", name, batch_size=batch_size)
-    steps_per_epoch = compute.IMAGENET_EPOCH_IMAGES / batch_size
-    tx = train.make_optimizer(recipe, round(recipe.epochs * steps_per_epoch), steps_per_epoch)
+    recipe = train.resolve(
+        "paper", name, train_examples=compute.IMAGENET_EPOCH_IMAGES, batch_size=batch_size
+    )
     # Only sizes and the normalisation, which is ImageNet's, are counted; no image is looked at.
     task = tasks.ImageClassification(data.load("synthetic"), image_size)
-    return models.create(name, num_classes), tx, task, batch_size
+    return models.create(name, num_classes), recipe, task
 
 
 def in_parallel(function, names: list[str], **arguments) -> list:

@@ -55,8 +55,9 @@ _EPOCHS = flags.DEFINE_float(
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
-    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule) or small. "
-    "Default: small for the bundled data sets, paper otherwise.",
+    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule), small, or a "
+    "file of your own, FILE.py, whose recipe(model_name, steps_per_epoch) returns a "
+    "jaxeff.train.Recipe. Default: small for the bundled data sets, paper otherwise.",
 )
 _LR = flags.DEFINE_float("lr", None, "Highest learning rate. Default: by recipe and model.")
 _TARGET = flags.DEFINE_string(
@@ -133,7 +134,6 @@ def main() -> int:
 
 
 def _run_from_flags():
-    import dataclasses
     import functools
     import pathlib
 
@@ -149,21 +149,15 @@ def _run_from_flags():
     dataset = data.load(_DATASET.value, data_dir=_DATA_DIR.value, image_size=_IMAGE_SIZE.value)
     if _CACHE.value != "none":
         dataset = data.in_memory(dataset, _progress)
-    recipe = train.resolve(
-        _RECIPE.value or ("small" if dataset.in_memory else "paper"),
-        _MODEL.value,
-        batch_size=_BATCH_SIZE.value,
-        epochs=_EPOCHS.value,
-        lr=_LR.value,
-    )
-    if not dataset.horizontal_flip:
-        transforms = dataclasses.replace(recipe.transforms, horizontal_flip=False)
-        recipe = dataclasses.replace(recipe, transforms=transforms)
+    recipe, source = _recipe(dataset)
     task = tasks.ImageClassification(
         dataset,
         dataset.image_size,
         recipe.transforms,
+        batch_transforms=recipe.batch_transforms,
         label_smoothing=recipe.label_smoothing,
+        loss_function=recipe.loss,
+        test_time_flips=recipe.test_time_flips,
         on_bad_image=_ON_BAD_IMAGE.value,
         cache_on_devices=_CACHE.value == "device",
     )
@@ -194,6 +188,39 @@ def _run_from_flags():
         command=shlex.join(["python", *sys.argv]),
         kernels=cli.kernels(),
     )
+
+
+def _recipe(dataset):
+    """The recipe as it applies to the model and the data, and its file's text, where it has one."""
+    import dataclasses
+
+    from jaxeff import train
+
+    name = _RECIPE.value or ("small" if dataset.in_memory else "paper")
+    settings = {"batch_size": _BATCH_SIZE.value, "epochs": _EPOCHS.value, "lr": _LR.value}
+    facts = {"num_classes": dataset.num_classes, "image_size": dataset.image_size}
+    file = None
+    if name.endswith(".py"):
+        file = user_files.load(name)
+        with file.named_in_errors():
+            function = file.attribute("recipe")
+            recipe = train.resolve(
+                function,
+                _MODEL.value,
+                train_examples=len(dataset.train),
+                facts=facts,
+                **settings,
+            )
+            train.check_optimizer(recipe.optimizer)
+        recipe = dataclasses.replace(recipe, source=file.sha256)
+    else:
+        recipe = train.resolve(
+            name, _MODEL.value, train_examples=len(dataset.train), facts=facts, **settings
+        )
+    if not dataset.horizontal_flip:
+        transforms = dataclasses.replace(recipe.transforms, horizontal_flip=False)
+        recipe = dataclasses.replace(recipe, transforms=transforms)
+    return recipe, file
 
 
 def _progress(items):

@@ -62,7 +62,7 @@ class StreamOptions:
     Attributes:
       batch_size: images in a global batch, over all processes.
       seed: not negative; decides order and augmentation.
-      start_step: number of batches to leave out at the start; costs nothing.
+      start_example: number of images to leave out at the start; costs nothing.
       num_workers: worker processes that decode; 0 decodes in threads of this process.
       prefetch: batches that each worker, or this process, makes ahead of their use.
       on_bad_image: what to do with an image that cannot be read: `stop` raises, `skip` takes the
@@ -74,7 +74,7 @@ class StreamOptions:
 
     batch_size: int
     seed: int = 0
-    start_step: int = 0
+    start_example: int = 0
     num_workers: int = 0
     prefetch: int = 2
     on_bad_image: str = "stop"
@@ -84,8 +84,8 @@ class StreamOptions:
             raise UsageError(f"--batch_size={self.batch_size}: give 1 or more")
         if self.seed < 0:
             raise UsageError(f"seed {self.seed} is negative; give 0 or more")
-        if self.start_step < 0:
-            raise UsageError(f"start step {self.start_step} is negative; give 0 or more")
+        if self.start_example < 0:
+            raise UsageError(f"start example {self.start_example} is negative; give 0 or more")
         if self.num_workers < 0:
             raise UsageError(f"--num_workers={self.num_workers} is negative; give 0 or more")
         if self.prefetch < 1:

@@ -6,7 +6,7 @@ What is promised (and tested under these words):
   Every epoch contains every image once; batches run on across the end of an epoch.
 - Global batch k is the same images with the same augmentation however many processes, workers
   and threads make it: both depend on nothing but the seed and the position in the stream.
-- The step alone is the state: `start_step=k` goes on where k batches left off, at no cost.
+- The step alone is the state: `start_example=k` goes on where k examples left off, at no cost.
 - Validation sees every image once, over all processes together.
 - An image that cannot be read ends the iteration with a UsageError that names the file, from
   wherever it was read.
@@ -15,7 +15,6 @@ What is promised (and tested under these words):
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +34,9 @@ MOST_SKIPPED = 8
 # Drawing a crop takes microseconds, so a few batches ahead of their use cost next to nothing.
 _CROP_BATCHES_AHEAD = 4
 _CROP_BYTES = 32
+# As good as endless. Grain rounds `sys.maxsize` images in batches of one up to more than `len` may
+# return.
+_ENDLESS = 2**62
 
 
 def train_batches(
@@ -169,14 +171,13 @@ def _training_stream(
     )
     stream = ShuffledStream(len(source), order_seed)
     local_batch_size = shard.local_batch_size(options.batch_size)
-    # The length is one that Grain takes for endless.
-    examples = grain.MapDataset.range(sys.maxsize).random_map(
+    examples = grain.MapDataset.range(_ENDLESS).random_map(
         functools.partial(example, source=source, stream=stream), seed=augmentation_seed
     )
     return Batches(
-        _OfShard(examples, options.batch_size, shard)
-        .batch(local_batch_size)
-        .slice(slice(options.start_step, None)),
+        _OfShard(examples, options.batch_size, shard, options.start_example).batch(
+            local_batch_size
+        ),
         options,
         num_threads=num_threads,
         batch_bytes=local_batch_size * example_bytes,
@@ -184,17 +185,18 @@ def _training_stream(
 
 
 class _OfShard(grain.MapDataset):
-    """The elements of `parent` that are in this process's part of each global batch, in order."""
+    """The elements of `parent`, from `start` on, in this process's part of each global batch."""
 
-    def __init__(self, parent: grain.MapDataset, batch_size: int, shard: Shard):
+    def __init__(self, parent: grain.MapDataset, batch_size: int, shard: Shard, start: int = 0):
         super().__init__(parent)
         self._elements, self._batch_size, self._shard = parent, batch_size, shard
+        self._start = start
 
     def __len__(self):
-        return len(self._elements) // self._shard.process_count
+        return (len(self._elements) - self._start) // self._shard.process_count
 
     def __getitem__(self, index):
-        return self._elements[self._shard.position(index, self._batch_size)]
+        return self._elements[self._start + self._shard.position(index, self._batch_size)]
 
 
 def _train_example(

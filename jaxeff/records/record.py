@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from jaxeff.compute import CostSchedule, Segment
 
 SCHEMA_VERSION = 2
+EMA = "ema_"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,12 @@ class Point:
     seconds: float
     metrics: Mapping[str, float]
     ema_metrics: Mapping[str, float] | None = None
+
+    def value(self, metric: str) -> float:
+        """The value of a metric as targets name it: `ema_…` is one of the averaged parameters."""
+        if metric in self.metrics:
+            return self.metrics[metric]
+        return self.ema_metrics[metric.removeprefix(EMA)]
 
 
 @dataclass(frozen=True)
@@ -277,7 +284,7 @@ def crossing(curve: tuple[Point, ...], metric: str, level: float, direction: str
       level: to meet.
       direction: `max` where a metric at or above the level meets it, `min` where one at or below.
     """
-    met = [is_met(direction, point.metrics[metric], level) for point in curve]
+    met = [is_met(direction, point.value(metric), level) for point in curve]
     first = curve[met.index(True)] if any(met) else None
     last_miss = len(met) - 1 - met[::-1].index(False) if not all(met) else -1
     stays = curve[last_miss + 1] if last_miss + 1 < len(curve) else None

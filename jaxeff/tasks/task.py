@@ -69,7 +69,7 @@ class Target:
 
 
 class Task(Protocol):
-    """What is trained and measured.
+    """What is trained and measured. A task that inherits from it need not write the last methods.
 
     Attributes:
       name: in records, such as `image_classification`.
@@ -128,14 +128,55 @@ class Task(Protocol):
     ) -> data.Batches:
         """All validation examples once, filled up with examples whose `mask` `[N]` is False."""
 
+    def example_name(self, index: int) -> str:
+        """Names a training example to people, by file where it is one."""
+
+    def with_changes(self, changes: Mapping[str, object]) -> Task:
+        """The task as a phase of training has it; `changes` are of the names in `changes()`.
+
+        Raises:
+          UsageError: it cannot be changed so.
+        """
+        if changes:
+            raise UsageError(f"{self.name} has nothing that a phase can change: {dict(changes)}")
+        return self
+
+    def augment(self, batch: Batch, key: jax.Array, axis_name: str | None) -> Batch:
+        """The training batch as the devices vary it, within the training step.
+
+        Args:
+          batch: this device's part.
+          key: of this step, the same on every device.
+          axis_name: the `pmap` axis over which the batch is split, or None.
+        """
+        return batch
+
+    def views(self, batch: Batch) -> Mapping[str, Sequence[jax.Array]]:
+        """Inputs for each way of measuring, by the prefix of its metrics' names.
+
+        The outputs of the inputs of one way are averaged before the metrics are taken.
+        """
+        return {"": (self.inputs(batch),)}
+
     def device_arrays(self) -> Mapping[str, np.ndarray] | None:
         """Arrays that every device keeps, for `on_devices`; None where there are none."""
+        return None
+
+    def host_batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """What the host sends of a training batch."""
+        return self.batch_shapes(batch_size)
 
     def on_devices(self, arrays: Mapping[str, jax.Array], batch: Batch) -> Batch:
         """The training batch, made of what the host sends and of `device_arrays`."""
+        return batch
 
-    def example_name(self, index: int) -> str:
-        """Names a training example to people, by file where it is one."""
+
+def averages_of(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """The same metrics of a network with averaged parameters, as targets name them: `ema_…`."""
+    return tuple(
+        dataclasses.replace(m, name=f"ema_{m.name}", label=f"{m.label} of the average")
+        for m in metrics
+    )
 
 
 def metric_of(metrics: Sequence[Metric], name: str) -> Metric:

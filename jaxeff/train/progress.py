@@ -7,8 +7,8 @@ import uuid
 import jax
 
 from jaxeff import compute, records
-from jaxeff.train import optimizer
 from jaxeff.train.accounting import TrainingCost
+from jaxeff.train.description import describe
 from jaxeff.train.run import Run
 
 # Unreadable examples that the record names; it counts them all.
@@ -68,7 +68,9 @@ class Progress:
         self.loss_sum += loss
         self.loss_count += 1
 
-    def add_evaluation(self, epoch: float, metrics: dict[str, float]) -> records.Point:
+    def add_evaluation(
+        self, epoch: float, metrics: dict[str, float], ema_metrics: dict[str, float] | None = None
+    ) -> records.Point:
         """Adds the evaluation at the present step to the curve, and returns it."""
         schedule = self.cost.schedule
         point = records.Point(
@@ -79,6 +81,7 @@ class Progress:
             train_loss=self.loss_sum / self.loss_count,
             seconds=self.train_seconds,
             metrics=metrics,
+            ema_metrics=ema_metrics,
         )
         self.curve = (*self.curve, point)
         self.loss_sum, self.loss_count = 0.0, 0
@@ -97,12 +100,10 @@ class Progress:
                 "name": task.name,
                 "metrics": {metric.name: metric.direction for metric in task.metrics},
                 **task.settings(),
+                **_ways_of_measuring(self.cost.evaluation_macs_per_example),
             },
             recipe={
-                **dataclasses.asdict(run.recipe),
-                "source": None,
-                "optimizer": optimizer.describe(run.optimizer()),
-                "ema": None,
+                **_described(run.recipe),
                 "eval_every": run.eval_every,
                 "dtype": run.dtype,
             },
@@ -164,6 +165,22 @@ class Progress:
             examples_per_second=schedule.examples(self.step) / seconds if seconds > 0 else 0.0,
             model_flops_utilization=utilization,
         )
+
+
+def _ways_of_measuring(macs):
+    """What each way of measuring takes, where there is more than the plain one."""
+    return {"evaluation_macs_per_example": dict(macs)} if len(macs) > 1 else {}
+
+
+def _described(recipe):
+    """Every field of a recipe as JSON values; no name may be a pointer into this process."""
+    fields = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    fields = {name: describe(value) for name, value in fields.items()}
+    # Where the type goes without saying.
+    fields["transforms"] = next(iter(fields["transforms"].values()))
+    fields["ema"] = fields["ema"] and fields["ema"]["Ema"]
+    fields["phases"] = [phase["Phase"] for phase in fields["phases"]]
+    return fields
 
 
 def _hardware(dtype):

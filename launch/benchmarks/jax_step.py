@@ -71,7 +71,7 @@ def _launchers_step(work, batch):
 
     axis_name, task = parallel.shared_axis(), _task(work)
     module = models.create(work["model"], work["num_classes"], work["dtype"], axis_name=axis_name)
-    sgd = _launchers_optimizer(work)
+    sgd = _launchers_recipe(work).optimizer
     step = steps.make_train_step(module, sgd, task, seed=0, axis_name=axis_name)
     state = jax.jit(lambda: steps.initial_state(module, sgd, task, seed=0))()
     return (
@@ -86,8 +86,7 @@ def _count(work):
     from jaxeff import train
 
     module = models.create(work["model"], work["num_classes"], work["dtype"])
-    cost = train.training_cost(module, _launchers_optimizer(work), _task(work), work["batch_size"])
-    return cost.flops_per_step
+    return train.training_cost(module, _launchers_recipe(work), _task(work)).flops_per_step
 
 
 def _task(work):
@@ -97,11 +96,13 @@ def _task(work):
     return tasks.ImageClassification(data.load("synthetic"), work["image_size"])
 
 
-def _launchers_optimizer(work):
+def _launchers_recipe(work):
     from jaxeff import train
 
-    recipe = train.resolve("paper", work["model"], batch_size=work["batch_size"])
-    return train.make_optimizer(recipe, 1000, 100.0)
+    batch_size = work["batch_size"]
+    return train.resolve(
+        "paper", work["model"], train_examples=100 * batch_size, batch_size=batch_size
+    )
 
 
 def _users_step(work, batch):

@@ -40,7 +40,13 @@ def run(
     models.check(model)
     dataset = data.load(dataset_name, data_dir=data_dir, image_size=image_size)
     epochs = (3 * rounds + 2) * steps * batch_size / len(dataset.train)
-    recipe = train.resolve("small", model, batch_size=batch_size, epochs=epochs)
+    recipe = train.resolve(
+        "small",
+        model,
+        train_examples=len(dataset.train),
+        batch_size=batch_size,
+        epochs=epochs,
+    )
     seconds = {"loop with input": [], "loop": [], "bare step": []}
     with tempfile.TemporaryDirectory() as folder:
         task = tasks.ImageClassification(dataset, dataset.image_size, recipe.transforms)
@@ -60,7 +66,7 @@ def run(
             contextlib.closing(session.trainer.host_batches(start_step=0)) as host_batches,
         ):
             trainer = session.trainer
-            batches = trainer.device_batches(host_batches)
+            batches = trainer.device_batches(host_batches, start_step=0)
             resident = next(batches)
 
             def through_loop(source):

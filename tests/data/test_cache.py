@@ -32,7 +32,7 @@ def images(tmp_path):
 @pytest.mark.parametrize("size", [16, 64], ids=["smaller", "larger"])
 def test_the_device_makes_the_crops_that_the_host_would(images, size, shard):
     dataset = in_memory(load("image_folder", data_dir=images))
-    options = StreamOptions(8, seed=3, start_step=2)
+    options = StreamOptions(8, seed=3, start_example=16)
     pixels = train_batches(dataset, size, Augmentation(), options, shard)
     crops = crop_batches(dataset, Augmentation(), options, shard)
     on_device = jax.jit(functools.partial(crop_and_flip, size=size))

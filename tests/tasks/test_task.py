@@ -1,9 +1,10 @@
 import pytest
 
+from jaxeff import data
 from jaxeff.errors import UsageError
 from jaxeff.tasks import LOSS, ImageClassification, Metric, Target, parse_target
 
-METRICS = ImageClassification.metrics
+METRICS = ImageClassification(data.load("synthetic"), 8).metrics
 
 
 def test_a_target_is_a_metric_and_a_level():

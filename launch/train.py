@@ -157,7 +157,7 @@ def _run_from_flags():
         lr=_LR.value,
     )
     if not dataset.horizontal_flip:
-        transforms = dataclasses.replace(recipe.transforms, horizontal_flip=False)
+        transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
     task = tasks.ImageClassification(
         dataset,

@@ -8,13 +8,24 @@ with epy.lazy_api_imports(globals()):
     from jaxeff.data.concurrency import loader_processes
     from jaxeff.data.dataset import Dataset
     from jaxeff.data.datasets import load, names
-    from jaxeff.data.options import Augmentation, Shard, StreamOptions
+    from jaxeff.data.options import (
+        Augmentation,
+        PadAndCrop,
+        RandomResizedCrop,
+        Shard,
+        StreamOptions,
+    )
     from jaxeff.data.pipeline import crop_batches, train_batches, validation_batches
+    from jaxeff.data.pixels import ColourJitter, RandAugment
 
 __all__ = [
     "Augmentation",
     "Batches",
+    "ColourJitter",
     "Dataset",
+    "PadAndCrop",
+    "RandAugment",
+    "RandomResizedCrop",
     "Shard",
     "StreamOptions",
     "crop_and_flip",

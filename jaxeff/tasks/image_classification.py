@@ -151,9 +151,7 @@ class ImageClassification:
 
     def on_devices(self, arrays: Mapping[str, jax.Array], batch: Batch) -> Batch:
         """Crops and flips the images that the host chose."""
-        pixels = data.crop_and_flip(
-            arrays["images"], batch["index"], batch["box"], batch["flip"], self.image_size
-        )
+        pixels = data.crop_and_flip(arrays["images"], batch, self.image_size, self.transforms.crop)
         return {"image": pixels, "label": batch["label"]}
 
     def example_name(self, index: int) -> str:

@@ -60,7 +60,7 @@ RECIPES: Mapping[str, Recipe] = {
             schedule="cosine",
             warmup_epochs=1,
             weight_decay=5e-4,
-            transforms=data.Augmentation(crop_area=(0.5, 1.0)),
+            transforms=data.Augmentation(data.RandomResizedCrop(area=(0.5, 1.0))),
         ),
     )
 }

@@ -3,6 +3,7 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
+    from jaxeff.data.batch_transforms import CutMix, Mixup, OneOf, RandomErasing
     from jaxeff.data.batches import Batches
     from jaxeff.data.cache import crop_and_flip, in_memory
     from jaxeff.data.concurrency import loader_processes
@@ -22,9 +23,13 @@ __all__ = [
     "Augmentation",
     "Batches",
     "ColourJitter",
+    "CutMix",
     "Dataset",
+    "Mixup",
+    "OneOf",
     "PadAndCrop",
     "RandAugment",
+    "RandomErasing",
     "RandomResizedCrop",
     "Shard",
     "StreamOptions",

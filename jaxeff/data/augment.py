@@ -166,6 +166,8 @@ def _pad_and_crop(pixels, crop, top, left):
 
 
 def _transformed(pixels, transform, rng):
+    if not pixels.flags.writeable:  # PIL's are not, and a transform may work in place.
+        pixels = pixels.copy()
     changed = transform(pixels, rng)
     if getattr(changed, "shape", None) != pixels.shape or changed.dtype != np.uint8:
         name = getattr(transform, "__name__", type(transform).__name__)

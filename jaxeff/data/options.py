@@ -162,8 +162,8 @@ class PadAndCrop:
 
 Crop = RandomResizedCrop | PadAndCrop
 
-# A function of an image's pixels, uint8 `[size, size, 3]`, and of a generator, that returns pixels
-# of the same shape.
+# A function of an image's pixels, uint8 `[size, size, 3]`, which it may change in place, and of a
+# generator, that returns pixels of the same shape.
 PixelTransform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 FLIPS = ("random", "alternating", "none")

@@ -167,9 +167,10 @@ def muon(
     Arrays of two dimensions, `[in, out]`, and of four, the kernels of convolutions `[h, w, in,
     out]` as matrices `[h * w * in, out]`, take the step `p -= lr * sqrt(max(1, out / in)) *
     orthogonal(momentum)`, in which `in` is the number of rows: Jordan's scaling, which is
-    `torch.optim.Muon`'s `original`. The quintic Newton-Schulz iteration, in the precision of the
-    parameters, makes all singular values about 1. AdamW takes the step for all other arrays, and
-    for those of modules named in `exclude`: Jordan advises it for the first and the last layer.
+    `torch.optim.Muon`'s `original`. The quintic Newton-Schulz iteration makes all singular values
+    about 1; its products have JAX's default precision (bfloat16 on TPUs, as Jordan's everywhere).
+    AdamW takes the step for all other arrays, and for those of modules named in `exclude`: Jordan
+    advises it for the first and the last layer.
 
     `optax.contrib.muon` corrects the two parts of Nesterov's momentum for their start, each
     differently; here, as in Jordan's code, neither is.

@@ -12,6 +12,7 @@ import pytest
 
 from jaxeff import compute, data
 from jaxeff.errors import UsageError
+from jaxeff.train.optimizer import describe
 
 SIZE, CLASSES = 12, 5
 DRAWN = 3  # a key by which each transform changes something
@@ -245,6 +246,35 @@ def test_what_a_transform_costs_is_counted(name):
     pixels = 8 * SIZE**2 * 3
     # A blend is three operations a pixel, a choice is none; drawing random numbers comes on top.
     assert cost.flops > (3 * pixels if name in ("Mixup", "OneOf") else 8)
+
+
+def test_every_number_of_a_transform_is_in_its_description():
+    erasing = data.RandomErasing(0.7, (0.02, 0.3), (0.5, 2.5), (1.0, 2.0, 3.0))
+    one_of = data.OneOf((data.Mixup(0.4), erasing), (0.25, 0.125))
+    assert describe(one_of) == {
+        "OneOf": {
+            "transforms": [
+                {"Mixup": {"alpha": 0.4}},
+                {
+                    "RandomErasing": {
+                        "probability": 0.7,
+                        "area": [0.02, 0.3],
+                        "aspect": [0.5, 2.5],
+                        "value": [1.0, 2.0, 3.0],
+                    }
+                },
+            ],
+            "probabilities": [0.25, 0.125],
+        }
+    }
+    augmentation = data.Augmentation(data.PadAndCrop(2), "alternating", (data.RandAugment(3, 7),))
+    assert describe(augmentation) == {
+        "Augmentation": {
+            "crop": {"PadAndCrop": {"padding": 2, "mode": "reflect"}},
+            "flip": "alternating",
+            "pixels": [{"RandAugment": {"operations": 3, "magnitude": 7}}],
+        }
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from PIL import Image
 
 from jaxeff import data
 from jaxeff.data import augment, pixels
+from jaxeff.data.dataset import ArraySource
 from jaxeff.errors import UsageError
-from tests.data.numbered import numbered
+from tests.data.numbered import dataset_of, numbered
 from tests.data.test_jpeg import PHOTOGRAPH
 
 # A photograph-like square with every grey value in it.
@@ -200,6 +201,51 @@ def test_transforms_are_the_same_in_workers_in_parts_and_after_resuming():
     parts = [taken(augmentation, shard=data.Shard(index, 2)) for index in range(2)]
     parts = [np.concatenate([a["image"], b["image"]]) for a, b in zip(*parts, strict=True)]
     np.testing.assert_array_equal(parts, whole)
+
+
+def _darker(pixels, rng):
+    pixels //= 2
+    return pixels
+
+
+@pytest.mark.parametrize("image", [SQUARE, np.asarray(SQUARE)], ids=["PIL", "array"])
+def test_a_transform_may_work_in_place(image):
+    before, rng = np.array(image), np.random.default_rng(0)
+    darker = data.Augmentation(data.PadAndCrop(0), "none", (data.ColourJitter(), _darker))
+    made = augment.train_image(image, 120, darker, rng)
+    np.testing.assert_array_equal(made, before // 2)
+    np.testing.assert_array_equal(np.asarray(image), before)
+
+
+@pytest.mark.parametrize("path", ["pixels", "skipping", "device"])
+def test_the_stream_flips_each_image_in_every_other_epoch(path):
+    """All of the image is shown, so that each is as it is or flipped."""
+    count, epochs = 24, 4
+    images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
+    source = ArraySource(images, np.arange(count, dtype=np.int32))
+    augmentation = data.Augmentation(data.PadAndCrop(0), flip="alternating")
+    options = data.StreamOptions(8, on_bad_image="skip" if path == "skipping" else "stop")
+    dataset = dataset_of(source, source)
+    if path == "device":
+        batches = data.crop_batches(dataset, augmentation, options)
+    else:
+        batches = data.train_batches(dataset, 16, augmentation, options)
+    flipped = np.empty((epochs, count), bool)
+    try:
+        for step, batch in enumerate(itertools.islice(batches, epochs * count // 8)):
+            if path == "device":
+                batch["image"] = data.crop_and_flip(images, batch, 16, augmentation.crop)
+            for image, label in zip(np.asarray(batch["image"]), batch["label"], strict=True):
+                as_it_is, turned = (
+                    (image == i).all() for i in (images[label], images[label][:, ::-1])
+                )
+                assert as_it_is != turned
+                flipped[step * 8 // count, label] = turned
+    finally:
+        batches.close()
+    assert 4 < flipped[0].sum() < 20
+    np.testing.assert_array_equal(flipped[1], ~flipped[0])
+    np.testing.assert_array_equal(flipped[2:], flipped[:2])
 
 
 def _grey(pixels, rng):

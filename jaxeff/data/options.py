@@ -185,7 +185,7 @@ class Augmentation:
         for the record's sake, that are called with pixels and a generator.
 
     Raises:
-      UsageError: there is no such flip.
+      UsageError: there is no such flip, or something is no crop or no transform.
     """
 
     crop: Crop = RandomResizedCrop()
@@ -195,3 +195,9 @@ class Augmentation:
     def __post_init__(self):
         if self.flip not in FLIPS:
             raise UsageError(f"flip {self.flip!r}: give {', '.join(FLIPS[:-1])} or {FLIPS[-1]}")
+        if not isinstance(self.crop, Crop):
+            raise UsageError(f"crop {self.crop!r}: give a RandomResizedCrop or a PadAndCrop")
+        if not isinstance(self.pixels, tuple) or not all(map(callable, self.pixels)):
+            raise UsageError(
+                f"pixels {self.pixels!r}: give a tuple of transforms, such as (RandAugment(),)"
+            )

@@ -264,6 +264,8 @@ def _grey(pixels, rng):
         (lambda: data.PadAndCrop(-1), "padding of -1 pixels"),
         (lambda: data.PadAndCrop(1, "wrap"), "padding mode 'wrap': give reflect or zeros"),
         (lambda: data.Augmentation(flip="both"), "flip 'both': give random, alternating or none"),
+        (lambda: data.Augmentation("centre"), "crop 'centre': give a RandomResizedCrop or"),
+        (lambda: data.Augmentation(pixels=data.RandAugment()), r"such as \(RandAugment\(\),\)"),
         (lambda: taken(data.Augmentation(data.PadAndCrop(16)), 1), "a padding of at most 15"),
         (
             lambda: taken(data.Augmentation(pixels=(_grey,)), 1),

@@ -2,8 +2,9 @@
 
     jaxeff train --model=shufflenet_v2_x0_5 --recipe=examples/muon.py
 
-(Jordan et al. 2024.) Kernels of convolutions and matrices take Muon, biases and norms AdamW. Beside
-the same run with --recipe=small it says what the optimizer is worth, its own arithmetic paid.
+(Jordan et al. 2024.) Kernels of convolutions and matrices take Muon, biases and norms AdamW, at a
+tenth of its rate; `exclude=("NAME",)` gives AdamW the last layer too. Beside the same run with
+--recipe=small it says what the optimizer is worth, its own arithmetic paid.
 """
 
 from jaxeff import data, train
@@ -19,7 +20,7 @@ def recipe(model_name, steps_per_epoch, epochs=20, batch_size=64, lr=0.02):
         name="muon",
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=train.optimizers.muon(schedule),
+        optimizer=train.optimizers.muon(schedule, lambda step: 0.1 * schedule(step)),
         schedule=schedule,
         lr=lr,
         transforms=data.Augmentation(crop=data.RandomResizedCrop(area=(0.5, 1.0)), flip="none"),

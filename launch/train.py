@@ -218,7 +218,7 @@ def _recipe(dataset):
             name, _MODEL.value, train_examples=len(dataset.train), facts=facts, **settings
         )
     if not dataset.horizontal_flip:
-        transforms = dataclasses.replace(recipe.transforms, horizontal_flip=False)
+        transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
     return recipe, file
 

@@ -5,6 +5,7 @@ random numbers, and sends these instead of pixels. The pixels agree within one g
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import numpy as np
 
 from jaxeff.data.augment import decode
 from jaxeff.data.dataset import ArraySource, Dataset, Source
+from jaxeff.data.options import Crop, PadAndCrop
 from jaxeff.errors import UsageError
 
 MOST_BYTES = 8 * 2**30
@@ -58,30 +60,52 @@ def _decoded(source: Source, progress) -> ArraySource:
 
 
 def crop_and_flip(
-    images: jax.Array, index: jax.Array, box: jax.Array, flip: jax.Array, size: int
+    images: jax.Array, crops: Mapping[str, jax.Array], size: int, crop: Crop
 ) -> jax.Array:
     """Crops of cached images, resized as PIL does and flipped where asked for.
 
     Args:
       images: uint8 `[N, H, W, 3]`.
-      index: int32 `[B]`, which image.
-      box: int32 `[B, 4]`, top, left, height and width in pixels.
-      flip: bool `[B]`.
+      crops: a batch of `crop_batches`: `index` int32 `[B]`, which image; `box` int32 `[B, 4]`, top,
+        left, height and width in its pixels; `offset` int32 `[B, 2]`, top and left in the padded
+        square; `flip` bool `[B]`.
       size: side of the result.
+      crop: the augmentation's, which says how the square is padded.
 
     Returns:
       uint8 `[B, size, size, 3]`.
+
+    Raises:
+      UsageError: the square is too small for the padding.
     """
+    box, flip = crops["box"], crops["flip"]
     rows = _weights(box[:, 0], box[:, 2], images.shape[1], size)
     columns = _weights(box[:, 1], box[:, 3], images.shape[2], size)
+    if isinstance(crop, PadAndCrop):
+        crop.check(size)
+        rows = _moved(rows, crops["offset"][:, 0], crop)
+        columns = _moved(columns, crops["offset"][:, 1], crop)
     columns = jnp.where(flip[:, None, None], columns[:, ::-1], columns)
-    chosen = images[index].astype(jnp.float32)
+    chosen = images[crops["index"]].astype(jnp.float32)
     exact = jax.lax.Precision.HIGHEST
     # PIL resizes across first, then down, and rounds in between.
     wide = jnp.einsum("bxw,bhwc->bhxc", columns, chosen, precision=exact)
     wide = jnp.floor(wide + 0.5)
     return jnp.floor(jnp.einsum("byh,bhxc->byxc", rows, wide, precision=exact) + 0.5).astype(
         jnp.uint8
+    )
+
+
+def _moved(weights, offset, crop):
+    """The rows of `weights` that a padded image has from `offset` on; `[B, size, pixels]`."""
+    size = weights.shape[1]
+    padded = jnp.pad(
+        weights,
+        ((0, 0), (crop.padding, crop.padding), (0, 0)),
+        mode="reflect" if crop.mode == "reflect" else "constant",
+    )
+    return jax.vmap(lambda rows, start: jax.lax.dynamic_slice_in_dim(rows, start, size))(
+        padded, offset
     )
 
 

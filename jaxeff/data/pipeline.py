@@ -33,7 +33,7 @@ from jaxeff.errors import UsageError
 MOST_SKIPPED = 8
 # Drawing a crop takes microseconds, so a few batches ahead of their use cost next to nothing.
 _CROP_BATCHES_AHEAD = 4
-_CROP_BYTES = 32
+_CROP_BYTES = 40
 # As good as endless. Grain rounds `sys.maxsize` images in batches of one up to more than `len` may
 # return.
 _ENDLESS = 2**62
@@ -92,12 +92,18 @@ def crop_batches(
       shard: as in `train_batches`.
 
     Returns:
-      An iterator over `{"index": int32 [n], "box": int32 [n, 4], "flip": bool [n], "label": int32
-      [n]}`, for `cache.crop_and_flip`.
+      An iterator over `{"index": int32 [n], "box": int32 [n, 4], "offset": int32 [n, 2], "flip":
+      bool [n], "label": int32 [n]}`, for `cache.crop_and_flip`.
 
     Raises:
-      UsageError: the batch does not divide among the processes.
+      UsageError: the batch does not divide among the processes, or `augmentation.pixels` asks for
+        what only the host can do.
     """
+    if augmentation.pixels:
+        names = ", ".join(getattr(t, "__name__", type(t).__name__) for t in augmentation.pixels)
+        raise UsageError(
+            f"--cache=device crops and flips only, and the host makes {names}: give --cache=memory"
+        )
     return _training_stream(
         dataset.train,
         functools.partial(_crop_example, augmentation=augmentation),
@@ -209,7 +215,8 @@ def _train_example(
     augmentation: Augmentation,
 ) -> dict[str, Any]:
     example = source[stream.index(position)]
-    image = train_image(example["image"], size, augmentation, rng)
+    flip = _alternating_flip(augmentation, stream, position)
+    image = train_image(example["image"], size, augmentation, rng, flip)
     return {"image": image, "label": np.int32(example["label"])}
 
 
@@ -231,8 +238,9 @@ def _train_example_or_next(
     for further in range(last + 1):
         index = stream.index(position, further)
         example = source[index]
+        flip = _alternating_flip(augmentation, stream, position, further)
         try:
-            image = train_image(example["image"], size, augmentation, rng)
+            image = train_image(example["image"], size, augmentation, rng, flip)
         except UsageError as error:
             if further == last:
                 raise UsageError(
@@ -255,13 +263,19 @@ def _crop_example(
     index = stream.index(position)
     example = source[index]
     height, width = example["image"].shape[:2]
-    box, flip = train_crop(height, width, augmentation, rng)
+    flip = _alternating_flip(augmentation, stream, position)
+    drawn = train_crop(height, width, augmentation, rng, flip)
     return {
         "index": np.int32(index),
-        "box": np.array(box, np.int32),
-        "flip": np.bool_(flip),
+        "box": np.array(drawn.box, np.int32),
+        "offset": np.array(drawn.offset, np.int32),
+        "flip": np.bool_(drawn.flip),
         "label": np.int32(example["label"]),
     }
+
+
+def _alternating_flip(augmentation, stream, position, further=0):
+    return augmentation.flip == "alternating" and stream.alternating_flip(position, further)
 
 
 def _validation_example(

@@ -215,15 +215,14 @@ class ImageClassification:
         return {
             "index": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
             "box": jax.ShapeDtypeStruct((batch_size, 4), jnp.int32),
+            "offset": jax.ShapeDtypeStruct((batch_size, 2), jnp.int32),
             "flip": jax.ShapeDtypeStruct((batch_size,), jnp.bool_),
             "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         }
 
     def on_devices(self, arrays: Mapping[str, jax.Array], batch: Batch) -> Batch:
         """Crops and flips the images that the host chose."""
-        pixels = data.crop_and_flip(
-            arrays["images"], batch["index"], batch["box"], batch["flip"], self.image_size
-        )
+        pixels = data.crop_and_flip(arrays["images"], batch, self.image_size, self.transforms.crop)
         return {"image": pixels, "label": batch["label"]}
 
     def example_name(self, index: int) -> str:

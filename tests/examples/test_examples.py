@@ -34,7 +34,9 @@ def test_an_example_runs_by_its_command(path, tmp_path):
             assert done.returncode == 0, done.stderr
             continue
         assert program == "jaxeff"
-        name, *flags = (part.replace("=shapes.npz", f"={tmp_path}/shapes.npz") for part in arguments)
+        name, *flags = (
+            part.replace("=shapes.npz", f"={tmp_path}/shapes.npz") for part in arguments
+        )
         flags += shlex.split(SHORT.get(name, "").format(tmp_path / "run"))
         done = run(ROOT / "launch" / f"{name}.py", *flags)
         assert done.returncode in (0, 3), done.stderr

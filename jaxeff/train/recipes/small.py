@@ -52,5 +52,5 @@ def recipe(
         optimizer=optimizers.sgd(schedule, momentum=0.9, weight_decay=5e-4),
         schedule=schedule,
         lr=lr,
-        transforms=data.Augmentation(crop_area=(0.5, 1.0)),
+        transforms=data.Augmentation(data.RandomResizedCrop(area=(0.5, 1.0))),
     )

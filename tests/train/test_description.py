@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jaxeff.train.description import describe
-from jaxeff.train.optimizers import sgd
 
 from jaxeff import train
+from jaxeff.train.description import describe
+from jaxeff.train.optimizers import sgd
 
 
 def test_sgd_takes_pytorchs_steps():

@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax import struct
 
 from jaxeff.tasks import Task
+from jaxeff.train.user_module import initial_streams, random_streams
 
 # Collections that a module writes anew in each pass; the others are part of the state.
 OF_ONE_PASS = ("intermediates", "auxiliary")
@@ -43,7 +44,8 @@ def initial_state(
     inputs = example_inputs(task)
     zeros = jnp.zeros(inputs.shape, inputs.dtype)
     kept = nn.DenyList(OF_ONE_PASS)
-    collections = dict(module.init(jax.random.key(seed), zeros, train=False, mutable=kept))
+    streams = initial_streams(module, jax.random.key(seed))
+    collections = dict(module.init(streams, zeros, train=False, mutable=kept))
     params = collections.pop("params")
     return TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params))
 
@@ -76,11 +78,11 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
         inputs = task.inputs(batch)
-        dropout = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
 
         def loss_fn(params):
             outputs, collections = nn.apply(forward, module, mutable=nn.DenyList("params"))(
-                {"params": params, **state.collections}, inputs, rngs={"dropout": dropout}
+                {"params": params, **state.collections}, inputs, rngs=random_streams(module, key)
             )
             return task.loss(outputs, batch, collections), collections
 

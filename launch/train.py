@@ -27,7 +27,13 @@ import cli
 from absl import flags
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Architecture, such as shufflenet_v2 or alexnet; a wrong name lists near ones."
+    "model",
+    None,
+    "Architecture, such as shufflenet_v2 or alexnet (a wrong name lists near ones), or your own: "
+    "FILE.py:NAME or package.module:NAME, a Flax module class or a function of num_classes.",
+)
+_MODEL_ARGS = flags.DEFINE_string(
+    "model_args", "", "Arguments of the architecture, such as width=64,depth=3,stages=(2,2)."
 )
 _DATASET = flags.DEFINE_string(
     "dataset",
@@ -137,13 +143,15 @@ def _run_from_flags():
     import functools
     import pathlib
 
+    import user_files
+
     import models
     from jaxeff import data, tasks, train
     from jaxeff.errors import UsageError
 
     if _MODEL.value is None:
-        raise UsageError(f"--model is missing: give one of {', '.join(models.names())}")
-    models.check(_MODEL.value)
+        raise UsageError(f"--model is missing: give FILE.py:NAME or one of {models.summary()}")
+    model = user_files.load(_MODEL.value, _MODEL_ARGS.value)
     if not _EVAL_EVERY.value > 0:
         raise UsageError(f"--eval_every={_EVAL_EVERY.value}: give a number of epochs above 0")
     dataset = data.load(_DATASET.value, data_dir=_DATA_DIR.value, image_size=_IMAGE_SIZE.value)
@@ -151,7 +159,7 @@ def _run_from_flags():
         dataset = data.in_memory(dataset, _progress)
     recipe = train.resolve(
         _RECIPE.value or ("small" if dataset.in_memory else "paper"),
-        _MODEL.value,
+        model.name,
         batch_size=_BATCH_SIZE.value,
         epochs=_EPOCHS.value,
         lr=_LR.value,
@@ -173,12 +181,12 @@ def _run_from_flags():
             f"--target is missing, and {dataset.name} has no default: give the accuracy to reach, "
             "such as --target=top1:0.55"
         )
-    workdir = f"runs/{_MODEL.value}-{dataset.name}-{recipe.name}-s{_SEED.value}"
+    workdir = f"runs/{model.name}-{dataset.name}-{recipe.name}-s{_SEED.value}"
     return train.Run(
-        model=_MODEL.value,
-        make_module=functools.partial(
-            models.create, _MODEL.value, dataset.num_classes, _DTYPE.value
-        ),
+        model=model.name,
+        make_module=functools.partial(model.make_module, dataset.num_classes, _DTYPE.value),
+        model_facts=model.facts,
+        sources=model.sources,
         task=task,
         recipe=recipe,
         target=tasks.parse_target(target, task.metrics),

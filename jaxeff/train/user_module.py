@@ -56,6 +56,7 @@ class UserModule(nn.Module):
     axis_name: str | None = None
 
     def setup(self):
+        """Gives the network this module's own place in the variables."""
         nn.share_scope(self, self.network)
 
     def __call__(self, inputs, train: bool = False):

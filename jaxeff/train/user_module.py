@@ -155,8 +155,8 @@ def check_call(call: Callable, name: str) -> None:
     )
     if not taken or taken[0].kind not in positional or taken[0].name in TRAINING_FLAGS:
         raise UsageError(
-            f"{where}: __call__ of {name} does not take the images: write "
-            "`def __call__(self, images, train)`"
+            f"{where}: __call__ of {name} does not take the inputs: write "
+            "`def __call__(self, inputs, train)`"
         )
     for parameter in taken[1:]:
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):

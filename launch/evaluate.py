@@ -16,6 +16,7 @@ from absl import flags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of train.py.")
 _MODEL = flags.DEFINE_string("model", None, "Architecture, with --torch_weights.")
+_MODEL_ARGS = flags.DEFINE_string("model_args", "", "Arguments of the architecture.")
 _TORCH_WEIGHTS = flags.DEFINE_string("torch_weights", None, "File of PyTorch weights.")
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set, as for train.py. Default: that of the run, or digits."
@@ -33,6 +34,8 @@ def main() -> int:
     """Evaluates what the flags name; returns the exit status."""
     import json
 
+    import user_files
+
     import models
     from jaxeff import data, tasks, train
     from jaxeff.errors import UsageError
@@ -41,12 +44,12 @@ def main() -> int:
         raise UsageError("give either --workdir=FOLDER or --model=NAME with --torch_weights=FILE")
     if _WORKDIR.value is not None:
         variables, record = train.restore_variables(_WORKDIR.value)
-        name, dtype = record.model.name, record.recipe["dtype"]
+        model, dtype = user_files.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
         image_size = _IMAGE_SIZE.value or record.task["image_size"]
         dataset_name = _DATASET.value or record.dataset.name
         if _DATASET.value is None and dataset_name not in data.names():
             dataset_name = "image_folder"
-        num_classes, weights, fields = record.task["num_classes"], _WORKDIR.value, {}
+        num_classes, weights = record.task["num_classes"], _WORKDIR.value
     else:
         from models import torch_weights
 
@@ -54,7 +57,8 @@ def main() -> int:
             raise UsageError("--model is missing: which architecture are the weights of?")
         models.check(_MODEL.value)
         name, dtype, image_size = _MODEL.value, "float32", _IMAGE_SIZE.value
-        fields = models.torch_fields(name)
+        given = user_files.parse_args(_MODEL_ARGS.value)
+        model = user_files.load(name, {**models.torch_fields(name), **given})
         state = torch_weights.read_state_dict(_TORCH_WEIGHTS.value)
         variables = torch_weights.convert(name, state)
         num_classes, weights = torch_weights.num_classes(name, state), _TORCH_WEIGHTS.value
@@ -67,14 +71,14 @@ def main() -> int:
             f"{len(dataset.class_names)}: give the data set that it was trained for"
         )
     metrics = train.evaluate_variables(
-        models.create(name, num_classes, dtype, **fields),
+        model.make_module(num_classes, dtype),
         variables,
         tasks.ImageClassification(dataset, dataset.image_size),
         _BATCH_SIZE.value,
         _NUM_WORKERS.value,
     )
     result = {
-        "model": name,
+        "model": model.name,
         "weights": weights,
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
@@ -85,7 +89,8 @@ def main() -> int:
     if _FORMAT.value == "json":
         print(json.dumps(result))
     else:
-        print(f"{name} on {dataset.name} at {dataset.image_size} px, {result['images']:,} images")
+        shown = f"{dataset.name} at {dataset.image_size} px, {result['images']:,} images"
+        print(f"{model.name} on {shown}")
         print(f"  top-1  {100 * metrics['top1']:.2f} %")
         print(f"  top-5  {100 * metrics['top5']:.2f} %")
         print(f"  loss   {metrics['loss']:.4f}")

@@ -20,6 +20,7 @@ finite); 75 interrupted by SIGTERM or SIGINT after a checkpoint, run the same co
 flags or unreadable data.
 """
 
+import functools
 import shlex
 import sys
 
@@ -27,7 +28,13 @@ import cli
 from absl import flags
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Architecture, such as shufflenet_v2 or alexnet; a wrong name lists near ones."
+    "model",
+    None,
+    "Architecture, such as shufflenet_v2 or alexnet (a wrong name lists near ones), or your own: "
+    "FILE.py:NAME or package.module:NAME, a Flax module class or a function of num_classes.",
+)
+_MODEL_ARGS = flags.DEFINE_string(
+    "model_args", "", "Arguments of the architecture, such as width=64,depth=3,stages=(2,2)."
 )
 _DATASET = flags.DEFINE_string(
     "dataset",
@@ -134,22 +141,23 @@ def main() -> int:
 
 
 def _run_from_flags():
-    import functools
     import pathlib
+
+    import user_files
 
     import models
     from jaxeff import data, tasks, train
     from jaxeff.errors import UsageError
 
     if _MODEL.value is None:
-        raise UsageError(f"--model is missing: give one of {', '.join(models.names())}")
-    models.check(_MODEL.value)
+        raise UsageError(f"--model is missing: give FILE.py:NAME or one of {models.summary()}")
+    model = user_files.load(_MODEL.value, _MODEL_ARGS.value)
     if not _EVAL_EVERY.value > 0:
         raise UsageError(f"--eval_every={_EVAL_EVERY.value}: give a number of epochs above 0")
     dataset = data.load(_DATASET.value, data_dir=_DATA_DIR.value, image_size=_IMAGE_SIZE.value)
     if _CACHE.value != "none":
         dataset = data.in_memory(dataset, _progress)
-    recipe, source = _recipe(dataset)
+    recipe, recipe_sources = _recipe(model.name, dataset)
     task = tasks.ImageClassification(
         dataset,
         dataset.image_size,
@@ -167,15 +175,18 @@ def _run_from_flags():
             f"--target is missing, and {dataset.name} has no default: give the accuracy to reach, "
             "such as --target=top1:0.55"
         )
-    workdir = f"runs/{_MODEL.value}-{dataset.name}-{recipe.name}-s{_SEED.value}"
+    metrics = task.metrics
+    if recipe.ema is not None:
+        metrics = (*metrics, *tasks.averages_of(metrics))
+    workdir = f"runs/{model.name}-{dataset.name}-{recipe.name}-s{_SEED.value}"
     return train.Run(
-        model=_MODEL.value,
-        make_module=functools.partial(
-            models.create, _MODEL.value, dataset.num_classes, _DTYPE.value
-        ),
+        model=model.name,
+        make_module=functools.partial(model.make_module, dataset.num_classes, _DTYPE.value),
+        model_facts=model.facts,
+        sources={**model.sources, **recipe_sources},
         task=task,
         recipe=recipe,
-        target=tasks.parse_target(target, task.metrics),
+        target=tasks.parse_target(target, metrics),
         workdir=pathlib.Path(_WORKDIR.value or workdir).expanduser(),
         dtype=_DTYPE.value,
         seed=_SEED.value,
@@ -190,37 +201,32 @@ def _run_from_flags():
     )
 
 
-def _recipe(dataset):
-    """The recipe as it applies to the model and the data, and its file's text, where it has one."""
+def _recipe(model_name, dataset):
+    """The recipe as it applies to the model and the data, and the texts of the user's files."""
     import dataclasses
+
+    import user_files
 
     from jaxeff import train
 
     name = _RECIPE.value or ("small" if dataset.in_memory else "paper")
-    settings = {"batch_size": _BATCH_SIZE.value, "epochs": _EPOCHS.value, "lr": _LR.value}
-    facts = {"num_classes": dataset.num_classes, "image_size": dataset.image_size}
-    file = None
+    resolve = functools.partial(
+        train.resolve,
+        model_name=model_name,
+        train_examples=len(dataset.train),
+        facts={"num_classes": dataset.num_classes, "image_size": dataset.image_size},
+        batch_size=_BATCH_SIZE.value,
+        epochs=_EPOCHS.value,
+        lr=_LR.value,
+    )
     if name.endswith(".py"):
-        file = user_files.load(name)
-        with file.named_in_errors():
-            function = file.attribute("recipe")
-            recipe = train.resolve(
-                function,
-                _MODEL.value,
-                train_examples=len(dataset.train),
-                facts=facts,
-                **settings,
-            )
-            train.check_optimizer(recipe.optimizer)
-        recipe = dataclasses.replace(recipe, source=file.sha256)
+        recipe, sources = user_files.load_recipe(name, resolve)
     else:
-        recipe = train.resolve(
-            name, _MODEL.value, train_examples=len(dataset.train), facts=facts, **settings
-        )
+        recipe, sources = resolve(name), {}
     if not dataset.horizontal_flip:
         transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
-    return recipe, file
+    return recipe, sources
 
 
 def _progress(items):

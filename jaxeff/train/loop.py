@@ -68,11 +68,14 @@ class Session:
 
     def __init__(self, run: Run, display: Display):
         self.run = run
+        workdir.check_same_sources(run.workdir, run.sources)
         cost = accounting.training_cost(
             run.make_module(axis_name=None), run.recipe, run.task, run.spans
         )
         self.progress = Progress(run, cost)
         workdir.check_same_run(run.workdir, self.progress.record())
+        if jax.process_index() == 0:
+            workdir.write_sources(run.workdir, run.sources)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
         is_new = self._checkpoints.latest_step is None
         self.trainer = Trainer(run, restore=None if is_new else self._restore)

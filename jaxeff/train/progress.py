@@ -95,7 +95,7 @@ class Progress:
             run_id=self.run_id,
             created=self.created,
             command=run.command,
-            model=records.Model(name=run.model, params=self.cost.params),
+            model=records.Model(name=run.model, params=self.cost.params, **run.model_facts),
             task={
                 "name": task.name,
                 "metrics": {metric.name: metric.direction for metric in task.metrics},

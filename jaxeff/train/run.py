@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
@@ -19,6 +19,8 @@ class Run:
     Attributes:
       model: name of the architecture, for the record.
       make_module: takes `axis_name` and returns the Linen module.
+      model_facts: what the record's `model` says beyond name and parameters.
+      sources: texts of the user's files by name; a run goes on only while they stay the same.
       task: what is trained and measured.
       recipe: hyperparameters.
       target: level to reach.
@@ -51,6 +53,8 @@ class Run:
     profile: bool = False
     command: str = ""
     kernels: str = "xla"
+    model_facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def timetable(self) -> Timetable:

@@ -10,6 +10,7 @@ from flax import struct
 
 from jaxeff.tasks import Task
 from jaxeff.train.recipe import Ema
+from jaxeff.train.user_module import initial_streams, random_streams
 
 # Collections that a module writes anew in each pass; the others are part of the state.
 OF_ONE_PASS = ("intermediates", "auxiliary")
@@ -53,7 +54,8 @@ def initial_state(
     inputs = example_inputs(task)
     zeros = jnp.zeros(inputs.shape, inputs.dtype)
     kept = nn.DenyList(OF_ONE_PASS)
-    collections = dict(module.init(jax.random.key(seed), zeros, train=False, mutable=kept))
+    streams = initial_streams(module, jax.random.key(seed))
+    collections = dict(module.init(streams, zeros, train=False, mutable=kept))
     params = collections.pop("params")
     # A copy, since a step may take the memory of each of its arguments only once.
     average = {} if ema is None else {"params": params, "collections": collections}
@@ -90,13 +92,13 @@ def make_train_step(
     forward = _rematerialised if remat else _forward
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
-        dropout = jax.random.fold_in(jax.random.key(seed), state.step)
-        batch = task.augment(batch, dropout, axis_name)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        batch = task.augment(batch, key, axis_name)
         inputs = task.inputs(batch)
 
         def loss_fn(params):
             outputs, collections = nn.apply(forward, module, mutable=nn.DenyList("params"))(
-                {"params": params, **state.collections}, inputs, rngs={"dropout": dropout}
+                {"params": params, **state.collections}, inputs, rngs=random_streams(module, key)
             )
             return task.loss(outputs, batch, collections), collections
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxeff import data
-from jaxeff.train import parallel, steps
+from jaxeff.train import parallel, splitting, steps
 from jaxeff.train.evaluation import evaluate
 from jaxeff.train.hooks import Timed
 from jaxeff.train.run import Run
@@ -31,6 +31,7 @@ class Trainer:
         self.run = run
         axis_name = parallel.shared_axis()
         module, recipe = run.make_module(axis_name=axis_name), run.recipe
+        splitting.refuse_local_statistics(module, steps.example_inputs(run.task))
         train_step = steps.make_train_step(
             module,
             recipe.optimizer,

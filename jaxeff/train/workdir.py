@@ -1,10 +1,12 @@
 """The folder of a run: who may use it, and the files that grow while the run goes on."""
 
 import contextlib
+import difflib
 import fcntl
 import json
 import math
 import pathlib
+from collections.abc import Mapping
 
 from tensorboardX import SummaryWriter
 
@@ -76,6 +78,40 @@ def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) 
                 f"and {ours.get(key)!r:.200} here; give another --workdir, or the same flags to "
                 "resume"
             )
+
+
+def check_same_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+    """Raises `UsageError` where a file of the user has changed since the run in `workdir` began.
+
+    Args:
+      workdir: folder of the run, whose `source` holds copies.
+      sources: texts of the files by relative path.
+    """
+    if not (workdir / "record.json").exists():
+        return
+    for name, text in sources.items():
+        try:
+            earlier = (workdir / "source" / name).read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if text == earlier:
+            continue
+        changes = list(difflib.ndiff(earlier.splitlines(), text.splitlines()))
+        added = sum(line.startswith("+ ") for line in changes)
+        removed = sum(line.startswith("- ") for line in changes)
+        lines = "line" if added == 1 else "lines"
+        raise UsageError(
+            f"{name} changed since this run began: {added} {lines} added, {removed} removed; give "
+            f"another --workdir, or put back {workdir}/source/{name}"
+        )
+
+
+def write_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+    """Puts copies of the user's files into `workdir/source`."""
+    for name, text in sources.items():
+        path = workdir / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
 
 
 _OUTCOME = (

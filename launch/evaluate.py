@@ -7,9 +7,9 @@ evaluates the newest checkpoint of a run of train.py on the data set of that run
     python launch/evaluate.py --model=resnet50 --torch_weights=resnet50.safetensors \\
         --dataset=image_folder --data_dir=/data/imagenet
 
-evaluates weights in PyTorch's format, such as torchvision's published ones: .safetensors, or .pth,
-.pt, .bin, .ckpt and .pth.tar where PyTorch is installed (no code in them is ever run). Of a training
-script's checkpoint, the weights below state_dict, model_state_dict or model are taken.
+evaluates weights in PyTorch's format, such as torchvision's published ones: .safetensors, or
+.pth, .pt, .bin, .ckpt and .pth.tar where PyTorch is installed (no code in them is ever run). Of a
+training script's checkpoint, the weights below state_dict, model_state_dict or model are taken.
 """
 
 import cli

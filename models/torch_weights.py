@@ -107,7 +107,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     reader = next((read for end, read in READERS.items() if path.name.lower().endswith(end)), None)
     if reader is None:
         raise UsageError(
-            f"{path}: give a file of PyTorch weights, {', '.join(READERS)}; this name ends otherwise"
+            f"{path}: give a file of PyTorch weights whose name ends in {', '.join(READERS)}"
         )
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file of weights")
@@ -136,9 +136,9 @@ def _read_pickle(path):
     except Exception as error:  # torch.load raises whatever the bytes lead it to.
         if found := _CODE.search(str(error)):
             raise UsageError(
-                f"{path} holds more than arrays ({found[0]}): only running code from the file would "
-                "restore that, which is never done; where you trust the file, save its weights "
-                "alone: torch.save(model.state_dict(), FILE)"
+                f"{path} holds more than arrays ({found[0]}): only running code from the file "
+                "would restore that, which is never done; where you trust the file, save its "
+                "weights alone: torch.save(model.state_dict(), FILE)"
             ) from error
         # PyTorch's text advises to let the file run its code.
         reason = _one_line(_ADVICE.sub("", str(error)))

@@ -46,8 +46,21 @@ class ImageClassification:
     cache_on_devices: bool = False
 
     name = "image_classification"
-    metrics = (LOSS, TOP1, TOP5)
     example_noun = "images"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Loss, top-1 and top-5; the last is no target where it tells nothing."""
+        count = self.dataset.num_classes
+        if count > 5:
+            return LOSS, TOP1, TOP5
+        reason = f"since the five likeliest of {count} classes are all of them"
+        return LOSS, TOP1, dataclasses.replace(TOP5, always_met=reason)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the data set says of itself."""
+        return self.dataset.notes
 
     @property
     def dataset_name(self) -> str:
@@ -75,12 +88,20 @@ class ImageClassification:
         return self.on_bad_image == "skip"
 
     def settings(self) -> dict[str, object]:
-        """Image size, number of classes and the evaluation crop."""
-        return {
+        """Image size, number of classes, the evaluation crop, and what was chosen of the data.
+
+        `mean` and `std` are among them where they are not ImageNet's.
+        """
+        dataset = self.dataset
+        settings = {
             "image_size": self.image_size,
-            "num_classes": self.dataset.num_classes,
-            "evaluation_crop_fraction": self.dataset.evaluation_crop_fraction,
+            "num_classes": dataset.num_classes,
+            "evaluation_crop_fraction": dataset.evaluation_crop_fraction,
+            **dataset.settings,
         }
+        if (dataset.mean, dataset.std) != (data.IMAGENET_MEAN, data.IMAGENET_STD):
+            settings |= {"mean": list(dataset.mean), "std": list(dataset.std)}
+        return settings
 
     def changes(self) -> dict[str, object]:
         """The image size."""

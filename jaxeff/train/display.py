@@ -112,6 +112,8 @@ class Display:
                 "workdir": run.workdir,
             }
         )
+        for note in task.notes:
+            self.line(f"  note: {note}")
 
     def entries(self, entries: dict[str, object]) -> None:
         """Prints names and values in two columns, a line an entry."""

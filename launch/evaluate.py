@@ -21,7 +21,18 @@ _TORCH_WEIGHTS = flags.DEFINE_string("torch_weights", None, "File of PyTorch wei
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set, as for train.py. Default: that of the run, or digits."
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder or file of the data set, where it needs one."
+)
+_TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", None, "Split or slice, as for train.py. Default: that of the run."
+)
+_VALIDATION_SPLIT = flags.DEFINE_string(
+    "validation_split", None, "Likewise, the one to measure on. Default: that of the run."
+)
+_SPLIT_SEED = flags.DEFINE_integer(
+    "split_seed", None, "As for train.py. Default: that of the run.", lower_bound=0
+)
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side in pixels at which the network sees the images.", lower_bound=1
 )
@@ -32,7 +43,9 @@ _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print
 
 def main() -> int:
     """Evaluates what the flags name; returns the exit status."""
+    import dataclasses
     import json
+    import sys
 
     import models
     from jaxeff import data, tasks, train
@@ -44,9 +57,10 @@ def main() -> int:
         variables, record = train.restore_variables(_WORKDIR.value)
         name, dtype = record.model.name, record.recipe["dtype"]
         image_size = _IMAGE_SIZE.value or record.task["image_size"]
-        dataset_name = _DATASET.value or record.dataset.name
-        if _DATASET.value is None and dataset_name not in data.names():
-            dataset_name = "image_folder"
+        dataset_name, of_run = _DATASET.value or record.dataset.name, record.task
+        is_sliced = "train_split" in of_run or "validation_split" in of_run
+        if _DATASET.value is None and dataset_name not in data.names() and not is_sliced:
+            dataset_name = of_run.get("source", "image_folder")
         num_classes, weights, fields = record.task["num_classes"], _WORKDIR.value, {}
     else:
         from models import torch_weights
@@ -59,9 +73,21 @@ def main() -> int:
         state = torch_weights.read_state_dict(_TORCH_WEIGHTS.value)
         variables = torch_weights.convert(name, state)
         num_classes, weights = torch_weights.num_classes(name, state), _TORCH_WEIGHTS.value
-        dataset_name = _DATASET.value or "digits"
+        dataset_name, of_run = _DATASET.value or "digits", {}
 
-    dataset = data.load(dataset_name, data_dir=_DATA_DIR.value, image_size=image_size)
+    chosen = {
+        "train_split": _TRAIN_SPLIT.value,
+        "validation_split": _VALIDATION_SPLIT.value,
+        "split_seed": _SPLIT_SEED.value,
+    }
+    if _DATASET.value is None:
+        chosen = {key: of_run.get(key) if value is None else value for key, value in chosen.items()}
+    dataset = data.load(dataset_name, data_dir=_DATA_DIR.value, image_size=image_size, **chosen)
+    if "mean" in of_run:  # What the network was trained with, whatever it is evaluated on.
+        mean, std = tuple(of_run["mean"]), tuple(of_run["std"])
+        dataset = dataclasses.replace(dataset, mean=mean, std=std)
+    for note in dataset.notes:
+        print(f"note: {note}", file=sys.stderr)
     if num_classes != len(dataset.class_names):
         raise UsageError(
             f"{weights} tells {num_classes} classes apart and {dataset.name} has "

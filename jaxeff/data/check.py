@@ -25,26 +25,32 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def check_headers(source: Source) -> list[Unreadable]:
+def check_headers(source: Source, noun: str = "image", progress=iter) -> list[Unreadable]:
     """The images of `source` that cannot be opened, or whose first bytes are of no image.
 
     Nothing is decoded, so an image that is damaged further on is not found.
-    """
-    if isinstance(source, ArraySource):
-        return []
-    return _failures(source, _open, _HEADER_THREADS, iter)
-
-
-def check_pixels(source: Source, progress=iter) -> list[Unreadable]:
-    """The images of `source` that cannot be decoded whole.
 
     Args:
       source: labelled images.
+      noun: what an image that is no file is called, before its number.
       progress: wraps the iteration over the images, to show how far it is.
     """
     if isinstance(source, ArraySource):
         return []
-    return _failures(source, decode, None, progress)
+    return _failures(source, noun, _open, _HEADER_THREADS, progress)
+
+
+def check_pixels(source: Source, noun: str = "image", progress=iter) -> list[Unreadable]:
+    """The images of `source` that cannot be decoded whole.
+
+    Args:
+      source: labelled images.
+      noun: what an image that is no file is called, before its number.
+      progress: wraps the iteration over the images, to show how far it is.
+    """
+    if isinstance(source, ArraySource):
+        return []
+    return _failures(source, noun, decode, None, progress)
 
 
 def require_readable(flag: str, total: int, unreadable: Sequence[Unreadable]) -> None:
@@ -69,6 +75,7 @@ def require_readable(flag: str, total: int, unreadable: Sequence[Unreadable]) ->
 
 def _failures(
     source: Source,
+    noun: str,
     read: Callable[[object], object],
     threads: int | None,
     progress: Callable[[Iterable[int]], Iterable[int]],
@@ -84,7 +91,7 @@ def _failures(
                 reason = os.strerror(cause.errno)
             elif "cannot identify image file" in reason:
                 reason = "no known image format"
-            name = os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"
+            name = os.fspath(image) if isinstance(image, str | os.PathLike) else f"{noun} {index}"
             return Unreadable(name, reason)
         return None
 

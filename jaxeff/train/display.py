@@ -112,7 +112,9 @@ class Display:
                 "workdir": run.workdir,
             }
         )
-        for note in task.notes:
+        changes = record.dataset.accepted_changes or ()
+        accepted = [f"the data changed at step {change['step']}, accepted" for change in changes]
+        for note in (*task.notes, *accepted):
             self.line(f"  note: {note}")
 
     def entries(self, entries: dict[str, object]) -> None:

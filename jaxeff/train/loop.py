@@ -75,7 +75,9 @@ class Session:
             remat=run.recipe.remat,
         )
         self.progress = Progress(run, cost)
-        workdir.check_same_run(run.workdir, self.progress.record())
+        workdir.check_same_run(
+            run.workdir, self.progress.record(), accept_changed_data=run.accept_changed_data
+        )
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
         is_new = self._checkpoints.latest_step is None
         self.trainer = Trainer(run, restore=None if is_new else self._restore)
@@ -199,7 +201,12 @@ class Session:
         """The state of the newest checkpoint; `progress` goes on from there."""
         state, kept = self._checkpoints.restore(like)
         self.progress.resume(kept)
-        workdir.check_same_run(self.run.workdir, self.progress.record(), kept["record"])
+        workdir.check_same_run(
+            self.run.workdir,
+            self.progress.record(),
+            kept["record"],
+            accept_changed_data=self.run.accept_changed_data,
+        )
         return state
 
     def _save(self):

@@ -49,13 +49,17 @@ def hold(workdir: pathlib.Path, is_writer: bool):
         yield
 
 
-def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) -> None:
+def check_same_run(
+    workdir: pathlib.Path, record: records.Record, earlier=None, accept_changed_data: bool = False
+) -> None:
     """Raises `UsageError` where `workdir` holds another run than that of `record`.
 
     Args:
       workdir: folder of the run.
       record: of this run.
       earlier: JSON of the record that was found; None reads `record.json`, where there is one.
+      accept_changed_data: the data may differ, as where examples were replaced or removed: its
+        fingerprint, and how many examples there are, which may not be more than before.
     """
     path = workdir / "record.json"
     if earlier is None:
@@ -69,17 +73,42 @@ def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) 
             "version cannot go on; give another --workdir"
         )
     ours, theirs = _identity(record.to_json()), _identity(earlier)
-    for key in sorted({*ours, *theirs}):
-        if ours.get(key) != theirs.get(key):
-            raise UsageError(
-                f"--workdir={workdir} holds another run: {key} is {theirs.get(key)!r:.200} there "
-                f"and {ours.get(key)!r:.200} here; give another --workdir, or the same flags to "
-                "resume"
-            )
+    differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    data_changed = _FINGERPRINT in differing
+    if data_changed and accept_changed_data:
+        for key in _COUNTS:
+            if ours[key] > theirs[key]:
+                raise UsageError(
+                    f"--accept_changed_data: {key} is {theirs[key]:,} in {workdir} and "
+                    f"{ours[key]:,} here; examples may be replaced or removed, not added: give "
+                    "another --workdir"
+                )
+        accepted = {_FINGERPRINT, *_COUNTS}
+        if "dataset.train_examples" in differing:
+            accepted |= {*_OF_TRAIN_EXAMPLES}
+        differing = [key for key in differing if key not in accepted]
+    for key in differing:
+        hint = (
+            "; where damaged files were replaced or removed, --accept_changed_data goes on with "
+            "the run, and its record says so"
+            if data_changed and not accept_changed_data
+            else ""
+        )
+        raise UsageError(
+            f"--workdir={workdir} holds another run: {key} is {theirs.get(key)!r:.200} there "
+            f"and {ours.get(key)!r:.200} here; give another --workdir, or the same flags to "
+            f"resume{hint}"
+        )
 
 
+_FINGERPRINT = "dataset.fingerprint"
+_COUNTS = ("dataset.train_examples", "dataset.validation_examples")
+# What follows from the number of training examples and from fields that are compared themselves:
+# schedules count in steps.
+_OF_TRAIN_EXAMPLES = ("recipe.optimizer",)
 _OUTCOME = (
     "dataset.skipped",
+    "dataset.accepted_changes",
     "target.reached",
     "target.step",
     "target.epoch",

@@ -47,7 +47,7 @@ def test_every_image_that_cannot_be_decoded_is_found_in_order(images):
             shown.append(item)
             yield item
 
-    found = check_pixels(source, progress)
+    found = check_pixels(source, progress=progress)
     assert [name for name, _ in found] == list(map(str, bad))
     assert "truncated" in found[0].reason
     assert found[1].reason == "no known image format"
@@ -61,6 +61,12 @@ def test_the_cheap_check_finds_what_is_no_image_and_decodes_nothing(images, monk
     truncate(images / "train" / "b" / "01.jpg")
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("decoded"))
     assert [name for name, _ in check_headers(train(images))] == [str(bad)]
+
+
+def test_images_that_are_no_files_are_called_by_their_number():
+    source = [{"image": b"no image", "label": 0}]
+    found = check_headers(source, "validation image")
+    assert found == [Unreadable("validation image 0", "no known image format")]
 
 
 def test_twenty_are_named_and_all_are_counted():

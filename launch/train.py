@@ -194,10 +194,6 @@ def _run_from_flags():
         validation_split=_VALIDATION_SPLIT.value,
         split_seed=_SPLIT_SEED.value,
     )
-    _require_readable_images(dataset)
-    if _CACHE.value != "none":
-        dataset = data.in_memory(dataset, _bar("decoding training images"))
-        dataset = data.with_evaluation_crops(dataset, _bar("decoding validation images"))
     recipe = train.resolve(
         _RECIPE.value or ("small" if dataset.in_memory else "paper"),
         _MODEL.value,
@@ -224,16 +220,16 @@ def _run_from_flags():
         )
     default = f"runs/{_MODEL.value}-{dataset.name}-{recipe.name}-s{_SEED.value}"
     workdir = pathlib.Path(_WORKDIR.value or default).expanduser()
-    if _NORMALISE.value == "measured":
-        task = dataclasses.replace(task, dataset=_with_measured_normalisation(dataset, workdir))
+    level = tasks.parse_target(target, task.metrics)
     return train.Run(
         model=_MODEL.value,
         make_module=functools.partial(
             models.create, _MODEL.value, dataset.num_classes, _DTYPE.value
         ),
-        task=task,
+        # Last, since it may take minutes and the flags above may be wrong.
+        task=dataclasses.replace(task, dataset=_prepared(dataset, workdir)),
         recipe=recipe,
-        target=tasks.parse_target(target, task.metrics),
+        target=level,
         workdir=workdir,
         dtype=_DTYPE.value,
         seed=_SEED.value,
@@ -247,6 +243,19 @@ def _run_from_flags():
         command=shlex.join(["python", *sys.argv]),
         kernels=cli.kernels(),
     )
+
+
+def _prepared(dataset, workdir):
+    """The data set, checked, kept decoded and measured as far as the flags say."""
+    from jaxeff import data
+
+    _require_readable_images(dataset)
+    if _CACHE.value != "none":
+        dataset = data.in_memory(dataset, _bar("decoding training images"))
+        dataset = data.with_evaluation_crops(dataset, _bar("decoding validation images"))
+    if _NORMALISE.value == "measured":
+        dataset = _with_measured_normalisation(dataset, workdir)
+    return dataset
 
 
 def _require_readable_images(dataset) -> None:

@@ -44,7 +44,13 @@ class RecordSource:
         image = example["image"]
         if isinstance(image, np.ndarray) and image.ndim == 0:
             image = image.item()
-        return {"image": image, "label": int(example["label"])}
+        label = int(example["label"])
+        if label < 0:
+            raise UsageError(
+                f"image {index} has the label {label}, by which TensorFlow Datasets says that it "
+                "has none: give splits with labels, such as --validation_split=validation"
+            )
+        return {"image": image, "label": label}
 
 
 def load(

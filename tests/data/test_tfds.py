@@ -10,6 +10,7 @@ from PIL import Image
 
 from jaxeff.data import load
 from jaxeff.data.augment import decode
+from jaxeff.data.tfds import RecordSource
 from jaxeff.errors import UsageError
 from tests.data.numbered import train, validate
 
@@ -107,6 +108,13 @@ def test_a_set_that_is_not_prepared_says_how(tmp_path):
 def test_a_set_of_another_kind_or_of_no_name_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"nosuchset.*did you mean|nosuchset.*known are"):
         load("nosuchset", data_dir=tmp_path)
+
+
+def test_an_image_without_a_label_is_no_image_of_a_class():
+    """ImageNet's split `test` is such."""
+    source = RecordSource([{"image": b"x", "label": np.int64(-1)}])
+    with pytest.raises(UsageError, match=r"image 0 has the label -1"):
+        source[0]
 
 
 def test_slices_divide_one_split(prepared):

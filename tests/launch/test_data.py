@@ -118,3 +118,18 @@ def test_a_damaged_file_is_replaced_and_the_same_run_goes_on(folder, tmp_path):
     assert record.status == "completed"
     # No step of a checkpoint was trained on the damaged data.
     assert record.dataset.accepted_changes is None
+
+
+def test_a_run_keeps_the_normalisation_that_it_began_with(folder, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = flags(folder, workdir, "--normalise=measured")
+    assert _train(*arguments).returncode in (0, 3)
+    before = records.read(workdir / "record.json")
+    PIL.Image.new("RGB", (9, 9), "white").save(folder / "train" / "dark" / "0.png")
+    finished = _train(*arguments, "--accept_changed_data")
+    assert finished.returncode in (0, 3), finished.stderr
+    assert "note: the data changed at step 3, accepted" in finished.stdout
+    after = records.read(workdir / "record.json")
+    assert after.task == before.task
+    (change,) = after.dataset.accepted_changes
+    assert change["fingerprint"] == before.dataset.fingerprint != after.dataset.fingerprint

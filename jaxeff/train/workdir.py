@@ -83,10 +83,13 @@ def check_same_run(
                     f"{ours[key]:,} here; examples may be replaced or removed, not added: give "
                     "another --workdir"
                 )
-        accepted = {_FINGERPRINT, *_COUNTS}
         if "dataset.train_examples" in differing:
-            accepted |= {*_OF_TRAIN_EXAMPLES}
-        differing = [key for key in differing if key not in accepted]
+            for key in _IN_STEPS:
+                ours[key], theirs[key] = map(_without_numbers, (ours.get(key), theirs.get(key)))
+        accepted = {_FINGERPRINT, *_COUNTS}
+        differing = [
+            key for key in differing if key not in accepted and ours.get(key) != theirs.get(key)
+        ]
     for key in differing:
         hint = (
             "; where damaged files were replaced or removed, --accept_changed_data goes on with "
@@ -103,9 +106,9 @@ def check_same_run(
 
 _FINGERPRINT = "dataset.fingerprint"
 _COUNTS = ("dataset.train_examples", "dataset.validation_examples")
-# What follows from the number of training examples and from fields that are compared themselves:
-# schedules count in steps.
-_OF_TRAIN_EXAMPLES = ("recipe.optimizer",)
+# Schedules count in steps, so their numbers follow from the number of training examples, and
+# from the recipe's name, source and flags, which are compared themselves.
+_IN_STEPS = ("recipe.optimizer", "recipe.schedule", "recipe.evaluation_params")
 _OUTCOME = (
     "dataset.skipped",
     "dataset.accepted_changes",
@@ -114,6 +117,18 @@ _OUTCOME = (
     "target.epoch",
     "target.stays_from_epoch",
 )
+
+
+def _without_numbers(value):
+    """What is said of an optimizer, with every number left out, and the digests of arrays."""
+    if isinstance(value, dict):
+        kept = ((key, child) for key, child in value.items() if key != "sha256")
+        return [
+            (key if not key.isdecimal() else "", _without_numbers(child)) for key, child in kept
+        ]
+    if isinstance(value, list):
+        return [_without_numbers(child) for child in value]
+    return value if isinstance(value, str) else None
 
 
 def _identity(record):

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 
 import numpy as np
+import optax
 import pytest
 
 from jaxeff import records, train
@@ -120,6 +121,14 @@ def test_nothing_else_may_differ(interrupted, change, field):
         changed = run(workdir, accept_changed_data=True, **fields, **change)
         with pytest.raises(UsageError, match=f"{field} is"):
             train.train_to_target(changed)
+
+
+def test_another_optimizer_is_not_taken_for_one_of_fewer_steps(interrupted):
+    workdir, _ = interrupted
+    changed = run(workdir, fingerprint="changed", train_count=470, accept_changed_data=True)
+    adam = dataclasses.replace(changed, make_optimizer=lambda *_: optax.adam(1e-3))
+    with pytest.raises(UsageError, match=r"recipe\.optimizer is"):
+        train.train_to_target(adam)
 
 
 def test_the_flag_changes_nothing_where_the_data_is_the_same(interrupted):

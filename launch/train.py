@@ -303,8 +303,7 @@ def _loader_processes(dataset) -> int:
 
     if _NUM_WORKERS.value is not None:
         return _NUM_WORKERS.value
-    in_memory = dataset.in_memory or _CACHE.value != "none"
-    return 0 if in_memory else data.loader_processes(os.cpu_count() or 1)
+    return 0 if dataset.in_memory else data.loader_processes(os.cpu_count() or 1)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,9 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
 def decode(image: ImageLike, name: object = None) -> Image.Image:
     """The image in RGB; grey, palette, CMYK, 16-bit and transparent ones are converted.
 
-    Transparency is dropped and the camera's orientation tag is not applied, as torchvision does.
+    Transparency is dropped, the camera's orientation tag is applied to TIFF files alone, and of
+    several pages or frames the first is taken, as torchvision (PIL) does. Pixels of more than 16
+    bits or of floating point are refused: nothing says which value is white.
 
     Args:
       image: path or bytes of an image file, array uint8 `[height, width, 3]`, or a PIL image.
@@ -244,9 +246,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()
         return image
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, of which nothing says what is white")
     if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
-        high_byte = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(high_byte.clip(0, 255).astype(np.uint8)).convert("RGB")
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() >= 1 << 16:
+            raise ValueError("pixels of 32 bits, of which nothing says what is white")
+        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
@@ -263,5 +269,6 @@ def _cannot_decode(image: str | Path | bytes, error: Exception) -> str:
         reason = "no known image format"
     return (
         f"cannot read {where} as an image ({' '.join(reason.split())}): "
-        "replace or remove that file, then run the same command again"
+        "replace or remove that file, then run the same command again (with "
+        "--accept_changed_data where the run has begun)"
     )

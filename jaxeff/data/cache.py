@@ -2,6 +2,8 @@
 
 The devices make the crops that the host would make: it still draws boxes and flips with the same
 random numbers, and sends these instead of pixels. The pixels agree within one grey level.
+
+Validation images are kept as the crops that evaluation sees, which are the same pixels every time.
 """
 
 import dataclasses
@@ -11,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxeff.data.augment import decode
+from jaxeff.data.augment import decode, evaluation_image
+from jaxeff.data.concurrency import in_threads
 from jaxeff.data.dataset import ArraySource, Dataset, Source
 from jaxeff.data.options import Crop, PadAndCrop
 from jaxeff.errors import UsageError
@@ -46,7 +49,8 @@ def _decoded(source: Source, progress) -> ArraySource:
         )
     images = np.empty((len(source), *first.shape), np.uint8)
     labels = np.empty(len(source), np.int32)
-    for index in progress(range(len(source))):
+
+    def keep(index):
         example = source[index]
         pixels = np.asarray(decode(example["image"]))
         if pixels.shape != first.shape:
@@ -56,7 +60,61 @@ def _decoded(source: Source, progress) -> ArraySource:
                 f"{first.shape[0]}"
             )
         images[index], labels[index] = pixels, example["label"]
+
+    in_threads(keep, range(len(source)), progress)
     return ArraySource(images, labels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluationCrops(ArraySource):
+    """Validation images as evaluation sees them at one size.
+
+    Attributes:
+      images: uint8 `[N, size, size, 3]`.
+      labels: int32 `[N]`.
+      original: the images that they are of, for other sizes.
+    """
+
+    original: Source
+
+    @property
+    def size(self) -> int:
+        """Side of the crops, pixels."""
+        return self.images.shape[1]
+
+
+def with_evaluation_crops(dataset: Dataset, progress=iter) -> Dataset:
+    """The data set with its validation images kept as crops at `dataset.image_size`.
+
+    An evaluation then decodes nothing, and its batches are bit for bit the same. Where training
+    images and crops would be more than `MOST_BYTES` together, validation is read as before.
+
+    Args:
+      dataset: any.
+      progress: wraps the iteration over the images, to show how far it is.
+
+    Raises:
+      UsageError: an image cannot be read.
+    """
+    source, size = dataset.validation, dataset.image_size
+    if isinstance(source, EvaluationCrops) and source.size == size:
+        return dataset
+    kept = dataset.train.images.nbytes if isinstance(dataset.train, ArraySource) else 0
+    if kept + len(source) * size * size * 3 > MOST_BYTES:
+        return dataset
+    images = np.empty((len(source), size, size, 3), np.uint8)
+    labels = np.empty(len(source), np.int32)
+
+    def keep(index):
+        example = source[index]
+        images[index] = evaluation_image(
+            decode(example["image"]), size, dataset.evaluation_crop_fraction
+        )
+        labels[index] = example["label"]
+
+    in_threads(keep, range(len(source)), progress)
+    crops = EvaluationCrops(images, labels, source)
+    return dataclasses.replace(dataset, validation=crops)
 
 
 def crop_and_flip(

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxeff.data.augment import decode, evaluation_image, train_crop, train_image
 from jaxeff.data.batches import Batches
+from jaxeff.data.cache import EvaluationCrops
 from jaxeff.data.concurrency import loader_threads
 from jaxeff.data.dataset import Dataset, Source
 from jaxeff.data.options import WHOLE_BATCH, Augmentation, Shard, StreamOptions
@@ -131,7 +132,8 @@ def validation_batches(
       dataset: where the images come from, and how much of each is shown.
       image_size: side of the square images, pixels.
       batch_size: images in a global batch, over all processes.
-      num_workers: worker processes that decode; 0 decodes in threads of this process.
+      num_workers: worker processes that decode; 0 decodes in threads of this process. Of no effect
+        where the images are kept as crops of this size (`cache.with_evaluation_crops`).
       shard: this process's part of each batch; all of it by default.
 
     Returns:
@@ -143,19 +145,30 @@ def validation_batches(
     """
     options = StreamOptions(batch_size, num_workers=num_workers, prefetch=1)
     local_batch_size = shard.local_batch_size(batch_size)
-    padded_length = -(-len(dataset.validation) // batch_size) * batch_size
+    source = dataset.validation
+    batch_count = -(-len(source) // batch_size)
+    if isinstance(source, EvaluationCrops):
+        if source.size == image_size:
+            batch = functools.partial(_kept_batch, crops=source, batch_size=batch_size, shard=shard)
+            return Batches(
+                grain.MapDataset.range(batch_count).map(batch),
+                dataclasses.replace(options, num_workers=0),
+                num_threads=1,
+                batch_bytes=local_batch_size * image_size**2 * 3,
+            )
+        source = source.original
     example = functools.partial(
         _validation_example,
-        source=dataset.validation,
+        source=source,
         size=image_size,
         crop_fraction=dataset.evaluation_crop_fraction,
     )
     return Batches(
-        _OfShard(grain.MapDataset.range(padded_length), batch_size, shard)
+        _OfShard(grain.MapDataset.range(batch_count * batch_size), batch_size, shard)
         .map(example)
         .batch(local_batch_size),
         options,
-        num_threads=loader_threads(dataset.validation),
+        num_threads=loader_threads(source),
         batch_bytes=local_batch_size * image_size**2 * 3,
     )
 
@@ -287,3 +300,22 @@ def _validation_example(
     example = source[position]
     image = evaluation_image(decode(example["image"]), size, crop_fraction)
     return {"image": image, "label": np.int32(example["label"]), "mask": np.bool_(True)}
+
+
+def _kept_batch(
+    number: int, *, crops: EvaluationCrops, batch_size: int, shard: Shard
+) -> dict[str, Any]:
+    """This process's part of global batch `number`, of images that are kept as crops."""
+    local_batch_size = shard.local_batch_size(batch_size)
+    first = shard.position(number * local_batch_size, batch_size)
+    images = crops.images[first : first + local_batch_size]
+    labels = crops.labels[first : first + local_batch_size]
+    missing = local_batch_size - len(labels)
+    if missing:
+        images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+        labels = np.concatenate([labels, np.zeros(missing, np.int32)])
+    return {
+        "image": images,
+        "label": labels,
+        "mask": np.arange(local_batch_size) < local_batch_size - missing,
+    }

@@ -46,6 +46,9 @@ class Dataset:
       fingerprint: two runs with the same one saw the same examples and labels.
       skipped: `{"count", "names"}` of training examples that could not be read, if the run was told
         to go on without them; the first hundred are named.
+      accepted_changes: None, or the data that earlier parts of the run saw: a mapping for each
+        change that the user accepted, `{"step", "fingerprint", "train_examples",
+        "validation_examples", "skipped"}`, of what it was up to that step.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Dataset:
     validation_examples: int
     fingerprint: str
     skipped: Mapping[str, object] | None = None
+    accepted_changes: tuple[Mapping[str, object], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,7 @@ class Record:
         compute["segments"] = tuple(_segment(segment) for segment in compute["segments"])
         sections = {
             "model": Model(**fields["model"]),
-            "dataset": Dataset(**fields["dataset"]),
+            "dataset": _dataset(fields["dataset"]),
             "target": Target(**fields["target"]),
             "compute": Compute(**compute),
             "curve": tuple(Point(**point) for point in fields["curve"]),
@@ -296,6 +300,11 @@ def crossing(curve: tuple[Point, ...], metric: str, level: float, direction: str
         epoch=first and first.epoch,
         stays_from_epoch=stays and stays.epoch,
     )
+
+
+def _dataset(fields):
+    changes = fields.get("accepted_changes")
+    return Dataset(**{**fields, "accepted_changes": None if changes is None else tuple(changes)})
 
 
 def _segment(fields):

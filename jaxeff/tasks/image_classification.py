@@ -76,8 +76,22 @@ class ImageClassification:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Loss, top-1 and top-5; with `test_time_flips`, those of mirrored pairs too."""
-        return (LOSS, TOP1, TOP5, *(FLIPPED if self.test_time_flips else ()))
+        """Loss, top-1 and top-5; with `test_time_flips`, those of mirrored pairs too.
+
+        Top-5 is no target where it tells nothing.
+        """
+        top5, flipped_top5 = TOP5, FLIPPED[-1]
+        if (count := self.dataset.num_classes) <= 5:
+            reason = f"since the five likeliest of {count} classes are all of them"
+            top5 = dataclasses.replace(top5, always_met=reason)
+            flipped_top5 = dataclasses.replace(flipped_top5, always_met=reason)
+        plain = (LOSS, TOP1, top5)
+        return (*plain, *FLIPPED[:-1], flipped_top5) if self.test_time_flips else plain
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the data set says of itself."""
+        return self.dataset.notes
 
     @property
     def dataset_name(self) -> str:
@@ -105,12 +119,20 @@ class ImageClassification:
         return self.on_bad_image == "skip"
 
     def settings(self) -> dict[str, object]:
-        """Image size, number of classes and the evaluation crop."""
-        return {
+        """Image size, number of classes, the evaluation crop, and what was chosen of the data.
+
+        `mean` and `std` are among them where they are not ImageNet's.
+        """
+        dataset = self.dataset
+        settings = {
             "image_size": self.image_size,
-            "num_classes": self.dataset.num_classes,
-            "evaluation_crop_fraction": self.dataset.evaluation_crop_fraction,
+            "num_classes": dataset.num_classes,
+            "evaluation_crop_fraction": dataset.evaluation_crop_fraction,
+            **dataset.settings,
         }
+        if (dataset.mean, dataset.std) != (data.IMAGENET_MEAN, data.IMAGENET_STD):
+            settings |= {"mean": list(dataset.mean), "std": list(dataset.std)}
+        return settings
 
     def changes(self) -> dict[str, object]:
         """The image size."""

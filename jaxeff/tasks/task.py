@@ -29,12 +29,15 @@ class Metric:
       label: as people read it, such as `top-1`.
       higher_is_better: False for losses and errors.
       is_fraction: whether the value lies in [0, 1] and is shown in per cent.
+      always_met: why every network meets any level of it on these data, such as top-5 of five
+        classes; None where that is not so. It cannot be a target.
     """
 
     name: str
     label: str
     higher_is_better: bool = True
     is_fraction: bool = True
+    always_met: str | None = None
 
     @property
     def direction(self) -> str:
@@ -80,6 +83,7 @@ class Task(Protocol):
       train_examples: number of training examples.
       validation_examples: number of validation examples.
       may_skip: whether training goes on without examples that cannot be read.
+      notes: what a user should hear of the data at the start, a line each.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Task(Protocol):
     train_examples: int
     validation_examples: int
     may_skip: bool
+    notes: tuple[str, ...]
 
     def settings(self) -> dict[str, object]:
         """What the record's `task` says beyond name and metrics, as JSON values."""
@@ -196,7 +201,7 @@ def parse_target(text: str, metrics: Sequence[Metric]) -> Target:
       metrics: of the task.
 
     Raises:
-      UsageError: there is no such metric, or the value is no level of it.
+      UsageError: there is no such metric, the value is no level of it, or every network meets it.
     """
     name, _, number = text.partition(":")
     try:
@@ -213,5 +218,11 @@ def parse_target(text: str, metrics: Sequence[Metric]) -> Target:
         raise UsageError(
             f"--target={text}: give {' or '.join(names)}, a colon and a value{hint}, such as "
             f"{example}"
+        )
+    if metric.always_met:
+        others = [other.name for other in metrics if other.is_fraction and not other.always_met]
+        hint = f", such as {others[0]}:{number}" if others else ""
+        raise UsageError(
+            f"--target={text}: every network meets it, {metric.always_met}; give another{hint}"
         )
     return Target(metric, value)

@@ -121,6 +121,10 @@ class Display:
                 "workdir": run.workdir,
             }
         )
+        changes = record.dataset.accepted_changes or ()
+        accepted = [f"the data changed at step {change['step']}, accepted" for change in changes]
+        for note in (*task.notes, *accepted):
+            self.line(f"  note: {note}")
 
     def entries(self, entries: dict[str, object]) -> None:
         """Prints names and values in two columns, a line an entry."""

@@ -73,7 +73,9 @@ class Session:
             run.make_module(axis_name=None), run.recipe, run.task, run.spans
         )
         self.progress = Progress(run, cost)
-        workdir.check_same_run(run.workdir, self.progress.record())
+        workdir.check_same_run(
+            run.workdir, self.progress.record(), accept_changed_data=run.accept_changed_data
+        )
         if jax.process_index() == 0:
             workdir.write_sources(run.workdir, run.sources)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
@@ -210,7 +212,12 @@ class Session:
         """The state of the newest checkpoint; `progress` goes on from there."""
         state, kept = self._checkpoints.restore(like)
         self.progress.resume(kept)
-        workdir.check_same_run(self.run.workdir, self.progress.record(), kept["record"])
+        workdir.check_same_run(
+            self.run.workdir,
+            self.progress.record(),
+            kept["record"],
+            accept_changed_data=self.run.accept_changed_data,
+        )
         return state
 
     def _save(self):

@@ -27,6 +27,7 @@ class Progress:
       loss_sum: of the training losses since the last evaluation.
       loss_count: how many these are.
       skipped: indices of training examples that could not be read, over all processes.
+      accepted_changes: of the data, as in `records.Dataset`.
       compile_seconds: tracing and compilation, over all sessions.
       train_seconds: training without compilation, likewise.
       eval_seconds: likewise.
@@ -42,6 +43,7 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: int = 0
     skipped: set[int] = dataclasses.field(default_factory=set)
+    accepted_changes: tuple[dict, ...] = ()
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
@@ -113,6 +115,7 @@ class Progress:
                 validation_examples=task.validation_examples,
                 fingerprint=task.fingerprint,
                 skipped=self._skipped() if task.may_skip else None,
+                accepted_changes=self.accepted_changes or None,
             ),
             target=target,
             compute=self.cost.charge(charged),
@@ -144,9 +147,25 @@ class Progress:
         self.step, self.curve = kept["step"], earlier.curve
         self.loss_sum, self.loss_count = kept["loss_sum"], kept["loss_count"]
         self.skipped = set(kept["skipped"])
+        self._take_in_data(earlier.dataset)
         self.compile_seconds = earlier.timing.compile_seconds
         self.train_seconds = earlier.timing.train_seconds
         self.eval_seconds = earlier.timing.eval_seconds
+
+    def _take_in_data(self, earlier: records.Dataset) -> None:
+        """Keeps what the data was up to here, where it has changed since."""
+        self.accepted_changes = earlier.accepted_changes or ()
+        if earlier.fingerprint == self.run.task.fingerprint:
+            return
+        change = {
+            "step": self.step,
+            "fingerprint": earlier.fingerprint,
+            "train_examples": earlier.train_examples,
+            "validation_examples": earlier.validation_examples,
+            "skipped": earlier.skipped,
+        }
+        self.accepted_changes = (*self.accepted_changes, change)
+        self.skipped = set()  # They numbered the examples of before.
 
     def _skipped(self):
         names = [self.run.task.example_name(index) for index in sorted(self.skipped)[:MOST_NAMED]]

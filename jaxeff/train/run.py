@@ -32,6 +32,8 @@ class Run:
       num_workers: processes that prepare examples; 0 uses threads of this one.
       log_every: steps between two lines of the log.
       checkpoint_every: steps between checkpoints, besides the one at each evaluation; 0 for none.
+      accept_changed_data: goes on with a run whose data has changed, where examples were replaced
+        or removed and nothing else differs.
       profile: traces a few steps into `workdir/profile` for TensorBoard or Perfetto.
       command: the command line, for the record.
       kernels: what computes in the place of XLA's own kernels, for the record.
@@ -50,6 +52,7 @@ class Run:
     num_workers: int = 0
     log_every: int = 50
     checkpoint_every: int = 0
+    accept_changed_data: bool = False
     profile: bool = False
     command: str = ""
     kernels: str = "xla"

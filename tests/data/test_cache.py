@@ -18,6 +18,8 @@ from jaxeff.data import (
     in_memory,
     load,
     train_batches,
+    validation_batches,
+    with_evaluation_crops,
 )
 from jaxeff.errors import UsageError
 
@@ -93,3 +95,45 @@ def test_what_only_the_host_can_do_is_refused_on_the_device(images):
         crop_batches(dataset, augmentation, StreamOptions(8))
     with pytest.raises(UsageError, match="at most 15"):
         crop_and_flip(dataset.train.images, CROPS, 16, PadAndCrop(16))
+
+
+@pytest.mark.parametrize("shard", [Shard(), Shard(0, 2), Shard(1, 2)], ids=["whole", "1st", "2nd"])
+@pytest.mark.parametrize("batch_size", [4, 10, 24])
+def test_kept_crops_are_the_pixels_that_evaluation_would_decode(images, shard, batch_size):
+    read = load("image_folder", data_dir=images, image_size=20)
+    kept = with_evaluation_crops(read)
+    options = {"batch_size": batch_size, "shard": shard}
+    expected = list(validation_batches(read, 20, **options))
+    found = list(validation_batches(kept, 20, num_workers=3, **options))
+    assert len(found) == len(expected) == -(-12 // batch_size)
+    for one, other in zip(expected, found, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert one[key].dtype == other[key].dtype
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_kept_crops_are_decoded_once(images, monkeypatch):
+    kept = with_evaluation_crops(load("image_folder", data_dir=images, image_size=20))
+    assert with_evaluation_crops(kept) is kept
+    monkeypatch.setattr("jaxeff.data.pipeline.decode", lambda *_: pytest.fail("decoded again"))
+    assert sum(b["mask"].sum() for b in validation_batches(kept, 20, batch_size=5)) == 12
+
+
+def test_at_another_size_the_images_are_read_again(images):
+    read = load("image_folder", data_dir=images, image_size=20)
+    kept = with_evaluation_crops(read)
+    for one, other in zip(
+        validation_batches(read, 12, batch_size=5),
+        validation_batches(kept, 12, batch_size=5),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one["image"], other["image"])
+
+
+def test_crops_beyond_the_limit_are_not_kept(images, monkeypatch):
+    read = load("image_folder", data_dir=images, image_size=20)
+    monkeypatch.setattr("jaxeff.data.cache.MOST_BYTES", 12 * 20 * 20 * 3 - 1)
+    assert with_evaluation_crops(read) is read
+    monkeypatch.setattr("jaxeff.data.cache.MOST_BYTES", 12 * 20 * 20 * 3)
+    assert with_evaluation_crops(read) is not read

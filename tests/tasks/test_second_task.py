@@ -40,6 +40,7 @@ class Regression(tasks.Task):
     train_examples = 64
     validation_examples = 10
     may_skip = False
+    notes = ()
 
     def settings(self):
         return {"features": 3}

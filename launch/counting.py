@@ -57,7 +57,15 @@ def in_parallel(function, models: list, **arguments) -> list:
     with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
         rows = pool.map(counting, models)
         console = Console(stderr=True)
-        return list(track(rows, "counting", len(models), console=console, transient=True))
+        shown = track(
+            rows,
+            "counting",
+            len(models),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        return list(shown)
 
 
 def _count(function, model, **arguments):

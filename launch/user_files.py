@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import json
 import pathlib
+import re
 import sys
 import traceback
 import types
@@ -191,6 +192,8 @@ def parse_args(text: str) -> dict[str, object]:
         raise _usage_error(wrong) from error
     if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
         raise _usage_error(wrong)
+    if len({keyword.arg for keyword in call.keywords}) < len(call.keywords):
+        raise _usage_error(f"--model_args={text}: gives an argument twice")
     found = {}
     for keyword in call.keywords:
         try:
@@ -208,9 +211,8 @@ def parse_args(text: str) -> dict[str, object]:
     return found
 
 
-@functools.cache
 def run_file(path: pathlib.Path) -> UserFile:
-    """Runs the Python file at `path`, once in this process.
+    """Runs the Python file at `path`, once in this process while its text is the same.
 
     Raises:
       UsageError: there is no such file, or it does not run; with the line.
@@ -220,8 +222,11 @@ def run_file(path: pathlib.Path) -> UserFile:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text in UTF-8"
         raise _usage_error(f"{path}: cannot be read ({reason})") from error
-    path = path.resolve()
+    return _run_text(path.resolve(), text)
 
+
+@functools.cache
+def _run_text(path, text):
     def execute():
         name = path.stem
         if name in sys.modules or not name.isidentifier():
@@ -249,8 +254,9 @@ def explain(error: BaseException) -> str | None:
         for frame, line in reversed(list(traceback.walk_tb(seen.__traceback__))):
             name = _known_files.get(frame.f_code.co_filename)
             if name is not None:
-                what = " ".join(f"{type(error).__name__}: {error}".split())
-                return f"{name}, line {line}: {what[:400]}"
+                # Flax ends its messages with an address.
+                what = re.sub(r"\(https?://[^)]*\)", "", f"{type(error).__name__}: {error}")
+                return f"{name}, line {line}: {' '.join(what.split())[:400]}"
         seen = seen.__cause__ or seen.__context__
     return None
 
@@ -262,8 +268,12 @@ def errors_explained():
 
     try:
         yield
-    except UsageError:
-        raise
+    except UsageError as error:
+        # One that passes on what a function of the user raised.
+        told = error.__cause__ and explain(error.__cause__)
+        if told is None or any(name in str(error) for name in _known_files.values()):
+            raise
+        raise UsageError(told) from error
     except Exception as error:
         told = explain(error)
         if told is None:
@@ -488,6 +498,12 @@ def _create(name, args, num_classes, dtype, axis_name):
 
 
 def _parameters(thing):
+    """What a class or function is called with, by name."""
+    from flax import nnx
+
+    if inspect.isclass(thing) and issubclass(thing, nnx.Module):
+        _self, *taken = inspect.signature(thing.__init__).parameters.items()
+        return dict(taken)
     return dict(inspect.signature(thing).parameters)
 
 

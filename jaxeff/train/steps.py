@@ -8,8 +8,14 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from jaxeff.errors import UsageError
 from jaxeff.tasks import Task
-from jaxeff.train.user_module import initial_streams, random_streams
+from jaxeff.train.user_module import (
+    describe,
+    initial_streams,
+    kept_collections,
+    random_streams,
+)
 
 # Collections that a module writes anew in each pass; the others are part of the state.
 OF_ONE_PASS = ("intermediates", "auxiliary")
@@ -46,6 +52,8 @@ def initial_state(
     kept = nn.DenyList(OF_ONE_PASS)
     streams = initial_streams(module, jax.random.key(seed))
     collections = dict(module.init(streams, zeros, train=False, mutable=kept))
+    if not collections.get("params"):
+        raise UsageError(f"{describe(module)} has no parameters that could be trained")
     params = collections.pop("params")
     return TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params))
 
@@ -92,7 +100,7 @@ def make_train_step(
             loss, grads = jax.lax.pmean((loss, grads), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        collections = {name: collections[name] for name in state.collections}
+        collections = kept_collections(module, state.collections, collections, OF_ONE_PASS)
         return TrainState(state.step + 1, params, collections, opt_state), loss
 
     return train_step

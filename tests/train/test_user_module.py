@@ -277,6 +277,44 @@ def test_what_looks_across_the_examples_of_a_device_is_refused_with_its_line(net
     assert message in str(caught.value)
 
 
+def _step(network):
+    module, task = _wrapped(network), _task()
+    step = steps.make_train_step(module, optax.sgd(0.1), task, seed=0, remat=True)
+    state = jax.eval_shape(lambda: steps.initial_state(module, optax.sgd(0.1), task, 0))
+    return jax.eval_shape(step, state, task.batch_shapes(4))
+
+
+def test_collections_of_any_name_are_kept_and_what_would_be_lost_or_grow_is_refused():
+    class Writing(nn.Module):
+        only_in_training: bool = False
+        sows: str = ""
+
+        @nn.compact
+        def __call__(self, x, train):
+            if train or not self.only_in_training:
+                seen = self.variable("seen", "examples", jnp.zeros, ())
+                seen.value += len(x) if train else 0
+            if self.sows:
+                self.sow(self.sows, "mean", x.mean())
+            return nn.Dense(CLASSES)(x.mean((1, 2)))
+
+    state, _ = _step(Writing(sows="intermediates"))
+    assert set(state.collections) == {"seen"}
+    with pytest.raises(UsageError, match=r"py, line \d+: the network writes into .* 'seen'"):
+        _step(Writing(only_in_training=True))
+    with pytest.raises(UsageError, match=r"'losses' .* what it sows belongs into 'intermediates'"):
+        _step(Writing(sows="losses"))
+
+
+def test_a_network_without_parameters_is_refused():
+    class Empty(nn.Module):
+        def __call__(self, x):
+            return jnp.zeros((len(x), CLASSES))
+
+    with pytest.raises(UsageError, match="no parameters"):
+        _step(Empty())
+
+
 def test_a_batch_norm_over_groups_of_devices_is_refused_with_the_line_that_calls_it():
     class Grouped(nn.Module):
         @nn.compact

@@ -34,7 +34,7 @@ def main() -> int:
     """Evaluates what the flags name; returns the exit status."""
     import json
 
-    import user_files
+    import networks
 
     import models
     from jaxeff import data, tasks, train
@@ -44,7 +44,7 @@ def main() -> int:
         raise UsageError("give either --workdir=FOLDER or --model=NAME with --torch_weights=FILE")
     if _WORKDIR.value is not None:
         variables, record = train.restore_variables(_WORKDIR.value)
-        model, dtype = user_files.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
+        model, dtype = networks.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
         image_size = _IMAGE_SIZE.value or record.task["image_size"]
         dataset_name = _DATASET.value or record.dataset.name
         if _DATASET.value is None and dataset_name not in data.names():
@@ -57,8 +57,8 @@ def main() -> int:
             raise UsageError("--model is missing: which architecture are the weights of?")
         models.check(_MODEL.value)
         name, dtype, image_size = _MODEL.value, "float32", _IMAGE_SIZE.value
-        given = user_files.parse_args(_MODEL_ARGS.value)
-        model = user_files.load(name, {**models.torch_fields(name), **given})
+        given = networks.parse_args(_MODEL_ARGS.value)
+        model = networks.load(name, {**models.torch_fields(name), **given})
         state = torch_weights.read_state_dict(_TORCH_WEIGHTS.value)
         variables = torch_weights.convert(name, state)
         num_classes, weights = torch_weights.num_classes(name, state), _TORCH_WEIGHTS.value

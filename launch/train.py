@@ -143,7 +143,7 @@ def _run_from_flags():
     import functools
     import pathlib
 
-    import user_files
+    import networks
 
     import models
     from jaxeff import data, tasks, train
@@ -151,7 +151,7 @@ def _run_from_flags():
 
     if _MODEL.value is None:
         raise UsageError(f"--model is missing: give FILE.py:NAME or one of {models.summary()}")
-    model = user_files.load(_MODEL.value, _MODEL_ARGS.value)
+    model = networks.load(_MODEL.value, _MODEL_ARGS.value)
     if not _EVAL_EVERY.value > 0:
         raise UsageError(f"--eval_every={_EVAL_EVERY.value}: give a number of epochs above 0")
     dataset = data.load(_DATASET.value, data_dir=_DATA_DIR.value, image_size=_IMAGE_SIZE.value)

@@ -28,7 +28,7 @@ def _jaxeff(*arguments, cwd, path=ROOT):
 def test_every_command_has_a_name_and_a_line(tmp_path):
     names = {"benchmark", "count", "evaluate", "plan", "report", "train"}
     assert names <= set(console.commands())
-    assert not {"cli", "counting", "user_files"} & set(console.commands())
+    assert not {"cli", "counting", "networks", "user_files"} & set(console.commands())
     helped = _jaxeff("--help", cwd=tmp_path)
     assert helped.returncode == 0, helped.stderr
     for name in console.commands():

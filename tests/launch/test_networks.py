@@ -18,6 +18,7 @@ from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
 
 sys.path.append(str(ROOT / "launch"))
 
+import networks
 import user_files
 
 NET = '''"""A net."""
@@ -59,7 +60,7 @@ def _task():
 def _cost(specification, args="", dtype="float32"):
     """Counts a training step, which traces all of it; errors as the commands tell them."""
     with user_files.errors_explained():
-        module = user_files.load(specification, args).make_module(10, dtype)
+        module = networks.load(specification, args).make_module(10, dtype)
         return train.training_cost(module, optax.sgd(0.1), _task(), 8)
 
 
@@ -72,7 +73,7 @@ def _refusal(specification, args="", dtype="float32"):
 
 
 def test_a_class_of_a_file_is_a_network_with_its_facts(write):
-    spec = user_files.load(write(NET), "width=4")
+    spec = networks.load(write(NET), "width=4")
     assert spec.name == "MyNet"
     assert spec.facts == {
         "args": {"width": 4},
@@ -90,19 +91,19 @@ def test_a_class_of_a_file_is_a_network_with_its_facts(write):
 
 
 def test_packaged_networks_take_arguments_too():
-    spec = user_files.load("efficientnet_b0", "dropout_rate=0.1")
+    spec = networks.load("efficientnet_b0", "dropout_rate=0.1")
     assert (spec.name, spec.source, spec.sources) == ("efficientnet_b0", None, {})
     assert spec.facts["args"] == {"dropout_rate": 0.1}
     assert spec.make_module(10).dropout_rate == 0.1
     with pytest.raises(UsageError, match="resnet18 has no argument 'widht'"):
-        user_files.load("resnet18", "widht=2")
-    names = [spec.name for spec in user_files.load_all("paper")]
+        networks.load("resnet18", "widht=2")
+    names = [spec.name for spec in networks.load_all("paper")]
     assert len(names) == 16
 
 
 def test_arguments_are_python_literals_or_text():
     given = "width=64,depth=3.5,stages=(1,2),act=relu,on=True,none=None,path='a,b',mul=a/b"
-    assert user_files.parse_args(given) == {
+    assert networks.parse_args(given) == {
         "width": 64,
         "depth": 3.5,
         "stages": (1, 2),
@@ -112,10 +113,10 @@ def test_arguments_are_python_literals_or_text():
         "path": "a,b",
         "mul": "a/b",
     }
-    assert user_files.parse_args("") == {}
+    assert networks.parse_args("") == {}
     for wrong in ("width", "width=", "1=2", "width=1,width=2", "**x", "a={1,2}", "a=1e999"):
         with pytest.raises(UsageError, match="--model_args"):
-            user_files.parse_args(wrong)
+            networks.parse_args(wrong)
 
 
 FUNCTION = """
@@ -160,7 +161,7 @@ def test_a_module_of_a_package_is_read_from_the_current_folder(write, tmp_path):
     (tmp_path / "nets" / "layers.py").write_text("WIDTH = 4\n")
     text = NET.replace("width: int = 8", "width: int = WIDTH")
     (tmp_path / "nets" / "big.py").write_text(f"from nets.layers import WIDTH\n{text}")
-    spec = user_files.load("nets.big:MyNet")
+    spec = networks.load("nets.big:MyNet")
     assert {"nets/big.py", "nets/layers.py"} <= set(spec.sources)
     assert _cost("nets.big:MyNet").params == 16 + 8 + 50
 
@@ -186,7 +187,7 @@ def test_whether_it_trains_is_told_in_the_words_of_the_signature(write, flag, fl
         f"    def __call__(self, images{f', {flag}' if flag else ''}):\n"
         f"        return jnp.full((len(images), self.num_classes), {value})\n"
     )
-    module = user_files.load("mynet.py:MyNet").make_module(3)
+    module = networks.load("mynet.py:MyNet").make_module(3)
     for training in (True, False):
         (expected,) = flags_of_training(training).values() or (0.5,)
         outputs = module.apply({}, np.zeros((2, 8, 8, 3)), train=training)
@@ -286,14 +287,14 @@ def test_what_lies_beside_the_file_is_what_it_imports_and_ours_stay_ours(write, 
         (tmp_path / f"{name}.py").write_text(f"NAME = 'her {name}'\n")
     text = "import cli, counting, data, models\n"
     text += "NAMES = [m.NAME for m in (cli, counting, data, models)]\n"
-    spec = user_files.load(write(text + NET, "beside.py"))
+    spec = networks.load(write(text + NET, "beside.py"))
     file = user_files.run_file(tmp_path / "beside.py")
     assert file.constant("NAMES") == [f"her {n}" for n in ("cli", "counting", "data", "models")]
     assert sys.modules["models"] is models
     assert {"beside.py", "models.py", "data.py"} <= set(spec.sources)
     # A change of what the file imports is a change of the network.
     (tmp_path / "models.py").write_text("NAME = 'his models'\n")
-    code = "import user_files; print(user_files.load('beside.py:MyNet').source)"
+    code = "import networks; print(networks.load('beside.py:MyNet').source)"
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'launch'}:{ROOT}"}
     again = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert len(again.stdout) == 65, again.stderr
@@ -309,7 +310,7 @@ def test_a_run_keeps_its_file_goes_on_with_the_same_and_is_evaluated_from_the_co
     first = run_command("train", *flags, cwd=tmp_path)
     assert first.returncode in (0, 3), first.stderr
     record = records.read(tmp_path / "run" / "record.json")
-    spec = user_files.load("mynet.py:MyNet", "width=4")
+    spec = networks.load("mynet.py:MyNet", "width=4")
     facts = dataclasses.asdict(record.model)
     assert facts == {"name": "MyNet", "params": 74, **spec.facts}
     assert (tmp_path / "run" / "source" / "mynet.py").read_text() == NET

@@ -78,7 +78,7 @@ _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print
 
 def step() -> int:
     """The training step of each model against its peers."""
-    import user_files
+    import networks
     from benchmarks import step
     from benchmarks.contenders import CONTENDERS, without_kernels
 
@@ -92,7 +92,7 @@ def step() -> int:
     for name in _WITHOUT.value:
         if name not in cpu.NAMES:
             raise UsageError(f"--without={name}: give some of {', '.join(cpu.NAMES)}")
-    chosen = user_files.load_all(_MODELS.value, _MODEL_ARGS.value)
+    chosen = networks.load_all(_MODELS.value, _MODEL_ARGS.value)
     for model in chosen:
         if (model.source or model.args) and any(
             name.startswith("torch") for name in _AGAINST.value
@@ -163,9 +163,9 @@ def input_pipeline() -> int:
 
 
 def _loops(run, dataset):
-    import user_files
+    import networks
 
-    for model in user_files.load_all(_MODELS.value, _MODEL_ARGS.value):
+    for model in networks.load_all(_MODELS.value, _MODEL_ARGS.value):
         run(
             model,
             dataset,

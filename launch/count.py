@@ -25,6 +25,7 @@ each); the elements that convolutions and matrix products write in a forward pas
 
 import cli
 import counting
+import networks
 import user_files
 from absl import flags
 
@@ -61,7 +62,7 @@ def main() -> int:
 
     from jaxeff.errors import UsageError
 
-    chosen = user_files.load_all(_MODELS.value, _MODEL_ARGS.value)
+    chosen = networks.load_all(_MODELS.value, _MODEL_ARGS.value)
     if _BREAKDOWN.value:
         if len(chosen) > 1:
             raise UsageError(f"--breakdown is for one model, and --models names {len(chosen)}")

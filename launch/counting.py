@@ -2,7 +2,7 @@
 
 
 def training_cost(model, *, image_size: int, batch_size: int, num_classes: int):
-    """Counts one step of the paper's recipe for `model`, a `user_files.ModelSpec`.
+    """Counts one step of the paper's recipe for `model`, a `networks.ModelSpec`.
 
     Returns:
       A `jaxeff.train.TrainingCost`.
@@ -39,7 +39,7 @@ def in_parallel(function, models: list, **arguments) -> list:
     """Calls `function(model, **arguments)` for each model, on all cores, with a progress bar.
 
     Returns:
-      The results in the order of `models`, which are `user_files.ModelSpec`.
+      The results in the order of `models`, which are `networks.ModelSpec`.
     """
     import concurrent.futures
     import functools
@@ -57,7 +57,15 @@ def in_parallel(function, models: list, **arguments) -> list:
     with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
         rows = pool.map(counting, models)
         console = Console(stderr=True)
-        return list(track(rows, "counting", len(models), console=console, transient=True))
+        shown = track(
+            rows,
+            "counting",
+            len(models),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        return list(shown)
 
 
 def _count(function, model, **arguments):

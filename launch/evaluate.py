@@ -51,7 +51,7 @@ def main() -> int:
     import json
     import sys
 
-    import user_files
+    import networks
 
     import models
     from jaxeff import data, tasks, train
@@ -60,8 +60,13 @@ def main() -> int:
     if (_WORKDIR.value is None) == (_TORCH_WEIGHTS.value is None):
         raise UsageError("give either --workdir=FOLDER or --model=NAME with --torch_weights=FILE")
     if _WORKDIR.value is not None:
+<<<<<<< HEAD
         variables, record = train.restore_variables(_WORKDIR.value, average=_EMA.value)
-        model, dtype = user_files.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
+        model, dtype = networks.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
+=======
+        variables, record = train.restore_variables(_WORKDIR.value)
+        model, dtype = networks.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
+>>>>>>> t23d
         image_size = _IMAGE_SIZE.value or record.task["image_size"]
         dataset_name, of_run = _DATASET.value or record.dataset.name, record.task
         is_sliced = "train_split" in of_run or "validation_split" in of_run
@@ -75,8 +80,8 @@ def main() -> int:
             raise UsageError("--model is missing: which architecture are the weights of?")
         models.check(_MODEL.value)
         name, dtype, image_size = _MODEL.value, "float32", _IMAGE_SIZE.value
-        given = user_files.parse_args(_MODEL_ARGS.value)
-        model = user_files.load(name, {**models.torch_fields(name), **given})
+        given = networks.parse_args(_MODEL_ARGS.value)
+        model = networks.load(name, {**models.torch_fields(name), **given})
         state = torch_weights.read_state_dict(_TORCH_WEIGHTS.value)
         variables = torch_weights.convert(name, state)
         num_classes, weights = torch_weights.num_classes(name, state), _TORCH_WEIGHTS.value

@@ -83,7 +83,7 @@ def main() -> int:
     # Counting touches no accelerator, here and in the processes that this one starts.
     os.environ["JAX_PLATFORMS"] = "cpu"
 
-    import user_files
+    import networks
 
     from jaxeff import compute
     from jaxeff.compute.hardware import DEVICES_PER_CHIP, PEAKS
@@ -99,7 +99,7 @@ def main() -> int:
         raise UsageError(
             f"--dtype={_DTYPE.value}: no peak is published for {device_kind}; give another"
         )
-    chosen = user_files.load_all(_MODELS.value, _MODEL_ARGS.value)
+    chosen = networks.load_all(_MODELS.value, _MODEL_ARGS.value)
     epochs = [epochs_of(model) for model in chosen]
     costs = counting.in_parallel(
         counting.training_cost,

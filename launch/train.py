@@ -184,7 +184,7 @@ def _run_from_flags():
     import dataclasses
     import pathlib
 
-    import user_files
+    import networks
 
     import models
     from jaxeff import data, tasks, train
@@ -192,7 +192,7 @@ def _run_from_flags():
 
     if _MODEL.value is None:
         raise UsageError(f"--model is missing: give FILE.py:NAME or one of {models.summary()}")
-    model = user_files.load(_MODEL.value, _MODEL_ARGS.value)
+    model = networks.load(_MODEL.value, _MODEL_ARGS.value)
     if not _EVAL_EVERY.value > 0:
         raise UsageError(f"--eval_every={_EVAL_EVERY.value}: give a number of epochs above 0")
     dataset = data.load(
@@ -255,7 +255,7 @@ def _recipe(model_name, dataset):
     """The recipe as it applies to the model and the data, and the texts of the user's files."""
     import dataclasses
 
-    import user_files
+    import recipes
 
     from jaxeff import train
 
@@ -269,10 +269,7 @@ def _recipe(model_name, dataset):
         epochs=_EPOCHS.value,
         lr=_LR.value,
     )
-    if name.endswith(".py"):
-        recipe, sources = user_files.load_recipe(name, resolve)
-    else:
-        recipe, sources = resolve(name), {}
+    recipe, sources = recipes.load(name, resolve)
     if not dataset.horizontal_flip:
         transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)

@@ -72,8 +72,8 @@ class _Pass:
 
     Attributes:
       outputs: of the network, `[_EXAMPLES, ...]`.
-      state: its collections afterwards, by path; those of the halves one after the other.
-      inner: what each layer returns, by the layer's path; of halves `[2, ...]`.
+      state: its collections afterwards, by path, `[parts, ...]`.
+      inner: what each layer returns, by the layer's path, `[parts, ...]`.
     """
 
     outputs: np.ndarray
@@ -85,9 +85,8 @@ class _Experiment:
     """The passes through one network."""
 
     def __init__(self, module: UserModule, inputs: jax.ShapeDtypeStruct):
-        self._shared, self._alone = module, module.clone(axis_name=None)
-        self._key = key = jax.random.key(0)
-        examples = jax.random.normal(key, (_EXAMPLES, *inputs.shape[1:]), inputs.dtype)
+        self._module, self._key = module, jax.random.key(0)
+        examples = jax.random.normal(self._key, (_EXAMPLES, *inputs.shape[1:]), inputs.dtype)
         # The halves must be unlike, or their statistics would be alike.
         half = _EXAMPLES // 2
         self._examples = examples.at[half:].multiply(3.0).at[half:].add(1.0)
@@ -95,22 +94,19 @@ class _Experiment:
 
         def start():
             kept = nn.DenyList(("intermediates", "auxiliary"))
-            streams = initial_streams(self._alone, key)
-            return self._alone.init(streams, examples[:1], mutable=kept)
+            streams = initial_streams(module, self._key)
+            return module.init(streams, examples[:1], mutable=kept)
 
         self._variables = jax.jit(start)()
 
     def whole(self, noise: float, draw: int = 0) -> _Pass:
         """The batch whole; `draw` numbers what the network draws by itself."""
-        run = jax.jit(lambda examples: self._apply(self._alone, noise, examples, draw))
         with nn.intercept_methods(self._remember):
-            outputs, state, inner = jax.device_get(run(self._examples))
-        return _Pass(outputs, state, inner)
+            return self._in_parts(1, noise, draw)
 
     def split(self, noise: float) -> _Pass:
         """The batch in halves."""
-        outputs, state, inner = jax.device_get(jax.jit(self._halves)(noise, self._examples))
-        return _Pass(outputs.reshape(_EXAMPLES, -1), state, inner)
+        return self._in_parts(2, noise)
 
     def mixes(self, noise: float, split: bool) -> bool:
         """Whether the first half's outputs change with the second half's examples, in any draw."""
@@ -120,9 +116,8 @@ class _Experiment:
         @jax.jit
         def changes(examples, draw):
             def outputs(examples):
-                if split:
-                    return self._halves(noise, examples, draw)[0].reshape(_EXAMPLES, -1)
-                return self._apply(self._alone, noise, examples, draw)[0]
+                parts = 2 if split else 1
+                return self._apply(parts, noise, draw, examples)[0].reshape(_EXAMPLES, -1)
 
             return jnp.any(jax.jvp(outputs, (examples,), (direction,))[1][:half] != 0)
 
@@ -130,8 +125,7 @@ class _Experiment:
 
     def culprit(self, whole: _Pass, split: _Pass) -> tuple[str, str]:
         """Place and name of the user's class whose layer is the first to differ."""
-        module = self._shared
-        found = module.place, type(module.network).__name__
+        found = self._module.place, type(self._module.network).__name__
         classes = {layer.path: type(layer) for layer in self._layers}
         for layer in self._layers:
             theirs = split.inner.get(layer.path)
@@ -146,32 +140,37 @@ class _Experiment:
             return found
         return found
 
-    def _halves(self, noise, examples, draw=0):
-        def half(examples):
-            return self._apply(self._shared, noise, examples, draw)
+    def _in_parts(self, parts, noise, draw=0):
+        run = jax.jit(lambda examples: self._apply(parts, noise, draw, examples))
+        outputs, state, inner = jax.device_get(run(self._examples))
+        return _Pass(outputs.reshape(_EXAMPLES, -1), state, inner)
 
-        halves = examples.reshape(2, _EXAMPLES // 2, *examples.shape[1:])
-        return jax.vmap(half, axis_name=self._shared.axis_name)(halves)
-
-    def _apply(self, module, noise, examples, draw=0):
-        """Outputs, collections and what each layer returns, of a training pass."""
-        streams = self._alone.random_streams(jax.random.fold_in(self._key, draw))
+    def _apply(self, parts, noise, draw, examples):
+        """Outputs, collections and what each layer returns, of a training pass by part."""
+        params = self._noisy(noise)
+        alone = self._module.clone(axis_name=None)
+        streams = alone.random_streams(jax.random.fold_in(self._key, draw))
         streams[EXAMPLES_STREAM] = self._key
-        outputs, collections = module.apply(
-            {**self._variables, "params": self._noisy(noise)},
-            examples,
-            train=True,
-            mutable=nn.DenyList("params"),
-            rngs=streams,
-            capture_intermediates=True,
-        )
-        inner = traverse_util.flatten_dict(collections.pop("intermediates", {}))
-        returned = {
-            path[:-1]: values[0]
-            for path, values in inner.items()
-            if path[-1] == "__call__" and isinstance(values[0], jax.Array)
-        }
-        return outputs, traverse_util.flatten_dict(collections), returned
+
+        def apply(examples):
+            outputs, collections = self._module.apply(
+                {**self._variables, "params": params},
+                examples,
+                train=True,
+                mutable=nn.DenyList("params"),
+                rngs=streams,
+                capture_intermediates=True,
+            )
+            inner = traverse_util.flatten_dict(collections.pop("intermediates", {}))
+            returned = {
+                path[:-1]: values[0]
+                for path, values in inner.items()
+                if path[-1] == "__call__" and isinstance(values[0], jax.Array)
+            }
+            return outputs, traverse_util.flatten_dict(collections), returned
+
+        split = examples.reshape(parts, _EXAMPLES // parts, *examples.shape[1:])
+        return jax.vmap(apply, axis_name=self._module.axis_name)(split)
 
     def _noisy(self, noise):
         """The parameters with noise: a scale that starts at zero would hide what it scales."""

@@ -110,6 +110,42 @@ def initial_streams(module: nn.Module, key: jax.Array) -> dict[str, jax.Array]:
     return {"params": key, "default": jax.random.fold_in(key, 1)}
 
 
+def describe(module: nn.Module) -> str:
+    """The module for messages, with its line where it is the user's."""
+    if isinstance(module, UserModule):
+        return f"{module.place}: the network"
+    return type(module).__name__
+
+
+def kept_collections(
+    module: nn.Module, before: Mapping, after: Mapping, of_one_pass: tuple[str, ...]
+) -> dict:
+    """What a training step keeps of the collections that `module` wrote.
+
+    Args:
+      module: for messages.
+      before: the collections of the state.
+      after: those that the pass returned.
+      of_one_pass: names of collections that are never kept.
+
+    Raises:
+      UsageError: what the module writes in training is not what it created at the start, so that
+        it would be lost, or grow from step to step.
+    """
+    for name in sorted({*before, *after} - {*of_one_pass}):
+        shapes = [
+            jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), found.get(name, {}))
+            for found in (before, after)
+        ]
+        if shapes[0] != shapes[1]:
+            raise UsageError(
+                f"{describe(module)} writes into its collection {name!r} in training what it did "
+                "not create at the start, where it is called with train=False: create the same "
+                f"variables in both; what it sows belongs into {of_one_pass[0]!r}"
+            )
+    return {name: after[name] for name in before}
+
+
 def place(file: str, line: int) -> str:
     """`mynet.py, line 12`."""
     return f"{file.rpartition('/')[2]}, line {line}"

@@ -88,9 +88,9 @@ def _count(work):
 
 
 def _model(work):
-    import user_files
+    import networks
 
-    return user_files.load(work["model"], work["model_args"])
+    return networks.load(work["model"], work["model_args"])
 
 
 def _module(work, axis_name=None):

@@ -32,7 +32,7 @@ def run(
 
     The same number of steps by the whole loop with its input pipeline, by the loop on one batch
     that is already on the devices, and by the bare compiled step on that batch, in turns.
-    `model` is a `user_files.ModelSpec`.
+    `model` is a `networks.ModelSpec`.
 
     Raises:
       UsageError: the data set is unknown or unreadable.

@@ -136,7 +136,7 @@ def run(
     What was measured is printed whatever ends the run, and the names of the models that are left.
 
     Args:
-      models: `user_files.ModelSpec` of the architectures, in order.
+      models: `networks.ModelSpec` of the architectures, in order.
       against: of `contenders.CONTENDERS` and `contenders.without_kernels`.
       image_size: side of the images in pixels.
       batch_size: images a step.

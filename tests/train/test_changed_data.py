@@ -126,7 +126,8 @@ def test_nothing_else_may_differ(interrupted, change, field):
 def test_another_optimizer_is_not_taken_for_one_of_fewer_steps(interrupted):
     workdir, _ = interrupted
     changed = run(workdir, fingerprint="changed", train_count=470, accept_changed_data=True)
-    adam = dataclasses.replace(changed, make_optimizer=lambda *_: optax.adam(1e-3))
+    recipe = dataclasses.replace(changed.recipe, optimizer=optax.adam(1e-3))
+    adam = dataclasses.replace(changed, recipe=recipe)
     with pytest.raises(UsageError, match=r"recipe\.optimizer is"):
         train.train_to_target(adam)
 
@@ -141,9 +142,7 @@ def test_the_flag_changes_nothing_where_the_data_is_the_same(interrupted):
 def test_examples_skipped_before_the_change_stay_in_the_record(tmp_path):
     """They were numbered in the data of then."""
     whole = run(tmp_path)
-    cost = accounting.training_cost(
-        whole.make_module(axis_name=None), whole.optimizer(), whole.task, whole.recipe.batch_size
-    )
+    cost = accounting.training_cost(whole.make_module(axis_name=None), whole.recipe, whole.task)
 
     def progress(**fields):
         changed = run(tmp_path, **fields)

@@ -60,13 +60,8 @@ def main() -> int:
     if (_WORKDIR.value is None) == (_TORCH_WEIGHTS.value is None):
         raise UsageError("give either --workdir=FOLDER or --model=NAME with --torch_weights=FILE")
     if _WORKDIR.value is not None:
-<<<<<<< HEAD
         variables, record = train.restore_variables(_WORKDIR.value, average=_EMA.value)
         model, dtype = networks.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
-=======
-        variables, record = train.restore_variables(_WORKDIR.value)
-        model, dtype = networks.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
->>>>>>> t23d
         image_size = _IMAGE_SIZE.value or record.task["image_size"]
         dataset_name, of_run = _DATASET.value or record.dataset.name, record.task
         is_sliced = "train_split" in of_run or "validation_split" in of_run

@@ -10,17 +10,13 @@ from flax import struct
 
 from jaxeff.errors import UsageError
 from jaxeff.tasks import Task
-<<<<<<< HEAD
 from jaxeff.train.recipe import Ema
-from jaxeff.train.user_module import initial_streams, random_streams
-=======
 from jaxeff.train.user_module import (
     describe,
     initial_streams,
     kept_collections,
     random_streams,
 )
->>>>>>> t23d
 
 # Collections that a module writes anew in each pass; the others are part of the state.
 OF_ONE_PASS = ("intermediates", "auxiliary")
@@ -120,17 +116,12 @@ def make_train_step(
             loss, grads = jax.lax.pmean((loss, grads), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-<<<<<<< HEAD
-        collections = {name: collections[name] for name in state.collections}
+        collections = kept_collections(module, state.collections, collections, OF_ONE_PASS)
         average = state.average
         if ema is not None:
             values = {"params": params, "collections": collections}
             average = ema.update(average, values, state.step)
         return TrainState(state.step + 1, params, collections, opt_state, average), loss
-=======
-        collections = kept_collections(module, state.collections, collections, OF_ONE_PASS)
-        return TrainState(state.step + 1, params, collections, opt_state), loss
->>>>>>> t23d
 
     return train_step
 

@@ -13,9 +13,7 @@ from jaxeff import data, train
 def recipe(model_name, steps_per_epoch, epochs=20, batch_size=64, lr=0.02):
     """Muon with a constant rate that falls linearly to zero over the last 40 % of the steps."""
     steps = train.steps_of(epochs, steps_per_epoch)
-    schedule = train.schedules.trapezoid(
-        lr, steps, warmup_steps=round(steps_per_epoch), decay_steps=round(0.4 * steps)
-    )
+    schedule = train.schedules.trapezoid(lr, steps, decay_steps=round(0.4 * steps))
     return train.Recipe(
         name="muon",
         epochs=epochs,

@@ -175,6 +175,10 @@ def stored(value):
     return value
 
 
+# Rematerialised code begins with a barrier, through which no compiler looks.
+BARRIERS = {"checkpoint", "remat2"}
+
+
 def run(tally, jaxpr, constants, arguments):
     """The results of a jaxpr, an array each.
 
@@ -193,7 +197,8 @@ def run(tally, jaxpr, constants, arguments):
 
     for equation in jaxpr.eqns:
         operands = [read(atom) for atom in equation.invars]
-        known = [is_known(atom) for atom in equation.invars]
+        hidden = equation.primitive.name in BARRIERS
+        known = [is_known(atom) and not hidden for atom in equation.invars]
         takes_nothing = all(known) or is_identity(equation, operands, known)
         results = compute(Tally() if takes_nothing else tally, equation, operands)
         if not all(known):
@@ -405,6 +410,21 @@ def integer_pow(tally, equation, operand):
     return [np.asarray([power(x) for x in operand.ravel()]).reshape(operand.shape)]
 
 
+def one_minus_square(tally, equation, operand):
+    """JAX computes (1 + x)(1 - x)."""
+    ones = np.ones(())
+    return [
+        elementwise(
+            tally,
+            operator.mul,
+            [
+                elementwise(tally, operator.add, [ones, operand]),
+                elementwise(tally, operator.sub, [ones, operand]),
+            ],
+        )
+    ]
+
+
 def select_n(tally, equation, which, *cases):
     return [elementwise(tally, lambda i, *scalars: scalars[int(i)], [which, *cases])]
 
@@ -497,7 +517,10 @@ def fft(tally, equation, operand):
 
 def scan(tally, equation, *operands):
     params = equation.params
-    constants, carried = params["num_consts"], params["num_carry"]
+    if "ft_in" in params:  # since jax 0.12
+        constants, carried, _ = (len(part) for part in params["ft_in"].unpack())
+    else:
+        constants, carried = params["num_consts"], params["num_carry"]
     body, body_constants = opened(params["jaxpr"])
     fixed = list(operands[:constants])
     carry = list(operands[constants : constants + carried])
@@ -548,6 +571,7 @@ RULES = {
     "dot_general": dot_general,
     "fft": fft,
     "integer_pow": integer_pow,
+    "one_minus_square": one_minus_square,
     "reshape": reshape,
     "rev": rev,
     "scan": scan,
@@ -567,7 +591,7 @@ def layer(fn, x, w):
       The multiplied pairs of stored elements, and the multiply-accumulates: a convolution takes one
       for each tap at each output position, padding included; a transposed convolution one for each
       tap at each input position. With stride 1 the two are the same equation, and it is a
-      transposed convolution if its outputs outnumber its inputs.
+      transposed convolution if a whole kernel of padding is on each side.
     """
     tally = Tally()
     jaxpr = jax.make_jaxpr(fn)(x, w)
@@ -580,9 +604,14 @@ def layer(fn, x, w):
         [variable.aval.shape[axis] for axis in spec]
         for variable, spec in zip((*equation.invars, *equation.outvars), numbers, strict=True)
     )
-    larger = {o > i for o, i in zip(out[2:], lhs[2:], strict=True) if o != i}
-    assert len(larger) <= 1, "a convolution that grows along one axis and shrinks along another"
-    is_transposed = math.prod(params["lhs_dilation"]) > 1 or larger == {True}
+    stretched = math.prod(params["lhs_dilation"]) > 1
+    is_full = math.prod(params["window_strides"]) == 1 < math.prod(rhs[2:]) and all(
+        tuple(padding) == ((taps - 1) * dilation,) * 2
+        for padding, taps, dilation in zip(
+            params["padding"], rhs[2:], params["rhs_dilation"], strict=True
+        )
+    )
+    is_transposed = stretched or is_full
     macs = 0
     for _position in np.ndindex(*(lhs[2:] if is_transposed else out[2:])):
         for _tap in np.ndindex(*rhs[2:]):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from jax import lax
 
@@ -40,8 +40,9 @@ def executed(fn, *args, layers=()):
 
 def the_counts_agree(fn, *args, layers=(), **options):
     """Compares both counts; `n log2 n` may be rounded."""
-    # A layer whose taps meet nothing but padding cannot be told from another one.
-    assume(all(pairs for pairs, _ in layers))
+    if not all(pairs for pairs, _ in layers):
+        # A layer whose taps meet nothing but padding cannot be told from another one.
+        reject()
     count, cost = executed(fn, *args, layers=layers), step_cost(fn, *args, **options)
     assert cost.uncounted == ()
     assert cost.macs == count.macs
@@ -151,13 +152,6 @@ def drawn_layers(draw, input_shape=None, channels="last"):
     except (TypeError, ValueError):  # the kernel is larger than the padded input
         shape = (0,)
     assume(0 < math.prod(shape) < 200)
-    larger = {a > b for a, b in zip(shape[1:-1], size, strict=True) if a != b}
-    if transposed:
-        assume(larger <= {True})
-    else:
-        # With stride 1, padding that makes the output larger makes a transposed convolution. What
-        # only some axes or strides make so has no accepted count.
-        assume(larger <= {False} or (larger == {True} and set(layer["strides"]) == {1}))
     if channels == "first":
         x, w = (batch, inputs, *size), (outputs, inputs // groups, *kernel)
     return layer, x, w

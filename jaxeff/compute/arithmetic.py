@@ -35,10 +35,12 @@ class Arithmetic:
     Attributes:
       operations: how many operations; not always whole (n log2 n).
       why: why XLA counts otherwise, where it does.
+      as_xla: whether the number is XLA's, for want of a rule.
     """
 
     operations: float
     why: str
+    as_xla: bool = False
 
 
 def arithmetic(eqn: JaxprEqn, macs: int = 0) -> Arithmetic:
@@ -69,7 +71,7 @@ def arithmetic(eqn: JaxprEqn, macs: int = 0) -> Arithmetic:
         return Arithmetic(_results(eqn), "XLA counts the comparisons with the number of each case")
     counted = rule(eqn)
     per_operation = _COMPLEX["mul"] if name == "integer_pow" and _is_complex(eqn) else 1
-    return Arithmetic(per_operation * counted.flops + counted.transcendentals, _APART)
+    return Arithmetic(per_operation * counted.flops + counted.transcendentals, _APART, as_xla=True)
 
 
 def _is_complex(eqn: JaxprEqn) -> bool:
@@ -103,7 +105,7 @@ def _combining(eqn: JaxprEqn) -> float:
 
 
 def _reduction(eqn: JaxprEqn) -> float:
-    return (_elements(eqn) - _results(eqn)) * _combining(eqn)
+    return max(0, _elements(eqn) - _results(eqn)) * _combining(eqn)
 
 
 def _running(eqn: JaxprEqn) -> float:
@@ -182,6 +184,8 @@ _COMPLEX = {
     "log": 6,  # log |a + bi| + i atan2(b, a)
     "log1p": 7,
     "logistic": 14,  # 1 / (1 + exp(−a − bi)); an inverse takes 6
+    "max": 2,
+    "min": 2,
     "mul": 6,  # (ac − bd) + i (ad + bc)
     "ne": 3,
     "neg": 2,

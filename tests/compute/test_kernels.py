@@ -108,6 +108,9 @@ def test_causal_flash_attention_counts_the_blocks_that_it_computes():
     cost = step_cost(lambda *x: flash_attention(*x, causal=True), QUERIES, QUERIES, QUERIES)
     # Of 8 x 8 blocks it computes those on the diagonal and below.
     assert cost.macs == 2 * SQUARE * (8 * 9 // 2) // 64
+    (note,) = cost.notes
+    assert "in a Pallas kernel" in note
+    assert "both counts are of all of them" not in note
 
 
 def test_the_gradient_of_flash_attention_counts_seven_products_after_two():

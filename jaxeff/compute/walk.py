@@ -428,6 +428,12 @@ class _Walker:
         outputs = self.new_values(len(eqn.outvars))
         self.found.kept.update(inputs)
         self.found.steps.append(Step(eqn, tuple(inputs), tuple(outputs), place))
+        if eqn.params.get("interpret"):
+            where = uncounted_in("pallas_call", module_path(place.name_stack))
+            self.found.notes.append(
+                f"{where}: interpreted, so that XLA counts an emulation, which no term of the "
+                "breakdown explains; with interpret=False it is the kernel that a TPU runs"
+            )
         mapping = eqn.params["grid_mapping"]
         grid = mapping.grid
         has_estimate = eqn.params.get("cost_estimate") is not None

@@ -129,6 +129,17 @@ def test_a_loop_inside_a_kernel_counts_at_every_pass():
     assert count_macs(pallas.pallas_call(kernel, grid=(3,), out_shape=square), square) == 15 * 8**3
 
 
+def test_an_interpreted_kernel_counts_alike_and_says_why_xlas_count_does_not():
+    def kernel(x_ref, out_ref):
+        out_ref[...] = x_ref[...] @ x_ref[...]
+
+    square = shape(8, 8)
+    cost = step_cost(pallas.pallas_call(kernel, out_shape=square, interpret=True), square)
+    assert cost.macs == 8**3
+    (note,) = cost.notes
+    assert "interpreted" in note
+
+
 def test_a_kernel_that_cannot_be_walked_is_named():
     def kernel(x_ref, out_ref):
         out_ref[...] = x_ref[...] * 2

@@ -35,10 +35,12 @@ class Arithmetic:
     Attributes:
       operations: how many operations; not always whole (n log2 n).
       why: why XLA counts otherwise, where it does.
+      as_xla: whether the number is XLA's, for want of a rule.
     """
 
     operations: float
     why: str
+    as_xla: bool = False
 
 
 def arithmetic(eqn: JaxprEqn, macs: int = 0) -> Arithmetic:
@@ -69,7 +71,7 @@ def arithmetic(eqn: JaxprEqn, macs: int = 0) -> Arithmetic:
         return Arithmetic(_results(eqn), "XLA counts the comparisons with the number of each case")
     counted = rule(eqn)
     per_operation = _COMPLEX["mul"] if name == "integer_pow" and _is_complex(eqn) else 1
-    return Arithmetic(per_operation * counted.flops + counted.transcendentals, _APART)
+    return Arithmetic(per_operation * counted.flops + counted.transcendentals, _APART, as_xla=True)
 
 
 def _is_complex(eqn: JaxprEqn) -> bool:
@@ -103,7 +105,7 @@ def _combining(eqn: JaxprEqn) -> float:
 
 
 def _reduction(eqn: JaxprEqn) -> float:
-    return (_elements(eqn) - _results(eqn)) * _combining(eqn)
+    return max(0, _elements(eqn) - _results(eqn)) * _combining(eqn)
 
 
 def _running(eqn: JaxprEqn) -> float:
@@ -153,6 +155,12 @@ def _triangular_solve(eqn: JaxprEqn) -> float:
     return _elements(eqn, 1) * eqn.invars[0].aval.shape[-1]
 
 
+def _polynomial(eqn: JaxprEqn) -> float:
+    # Horner's rule: a product and a sum for each coefficient but one, after the argument.
+    each = _COMPLEX["mul"] + _COMPLEX["add"] if _is_complex(eqn) else 2
+    return each * (len(eqn.invars) - 2) * _results(eqn)
+
+
 def _exchange(eqn: JaxprEqn) -> float:
     return sum(map(math.prod, (var.aval.shape for var in eqn.invars))) - sum(
         map(math.prod, (var.aval.shape for var in eqn.outvars))
@@ -181,10 +189,14 @@ _COMPLEX = {
     "expm1": 6,
     "log": 6,  # log |a + bi| + i atan2(b, a)
     "log1p": 7,
+    "log2": 8,
     "logistic": 14,  # 1 / (1 + exp(−a − bi)); an inverse takes 6
+    "max": 2,
+    "min": 2,
     "mul": 6,  # (ac − bd) + i (ad + bc)
     "ne": 3,
     "neg": 2,
+    "one_minus_square": 10,  # (1 + z) (1 − z)
     "pow": 17,  # exp((c + di) log(a + bi))
     "rsqrt": 15,
     "select_n": 2,
@@ -205,7 +217,7 @@ def _each(words: str, value: Any) -> dict[str, Any]:
 
 # These count once for each element of the result, whatever XLA makes of them.
 _FUNCTIONS = _each(
-    "atan2 cbrt cos erf exp exp2 expm1 log log1p logistic pow rsqrt sin sqrt tan tanh", _APART
+    "atan2 cbrt cos erf exp exp2 expm1 log log1p log2 logistic pow rsqrt sin sqrt tan tanh", _APART
 ) | _each(
     """acos acosh asin asinh atan atanh bessel_i0e bessel_i1e cosh digamma erf_inv erfc igamma
     igamma_grad_a igammac lgamma nextafter polygamma random_gamma_grad regularized_incomplete_beta
@@ -245,6 +257,7 @@ _RULES: dict[str, tuple[Callable[[JaxprEqn], float], str]] = (
             _fft,
             "XLA counts 8 N times the product of the lengths' logarithms, also for real numbers",
         ),
+        "polynomial": (_polynomial, "XLA counts a loop's body once"),
         "reduce_scatter": (_exchange, "XLA counts no sum of it"),
         "select_and_gather_add": (_window, _COMPARED),
         "select_and_scatter_add": (_select_and_scatter, ""),

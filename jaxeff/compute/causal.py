@@ -16,6 +16,14 @@ from jax.extend.core import Var
 
 from jaxeff.compute.walk import Step, Walked, module_path, uncounted_in
 
+_WHOLE_SQUARE = (
+    "about half of the scores are discarded; both counts are of all of them, as PaLM's MFU, and "
+    "twice what FlashAttention's benchmarks count"
+)
+_IN_KERNEL = (
+    "in a Pallas kernel, of whose scores those count that it computes (perhaps no block that is "
+    "wholly masked); the same attention outside a kernel counts the whole square"
+)
 _LARGE = 1e4  # what masks add to a score, at least
 _MOST_ELEMENTS = 2**24  # of a constant mask that is looked at
 
@@ -103,10 +111,7 @@ def causal_masks(walked: Walked, arrays: Mapping[Var, Any]) -> list[str]:
         ]
         if _masks_scores(step.primitive, operands):
             where = uncounted_in("causal mask", module_path(step.place.name_stack))
-            notes.append(
-                f"{where}: about half of the scores are discarded; both counts are of all of them, "
-                "as PaLM's MFU, and twice what FlashAttention's benchmarks count"
-            )
+            notes.append(f"{where}: {_IN_KERNEL if step.place.in_kernel else _WHOLE_SQUARE}")
         result = _result(step, operands)
         if result is not None:
             known[step.outputs[0]] = result

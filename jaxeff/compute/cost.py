@@ -6,7 +6,7 @@ counted.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +20,7 @@ from jaxeff.compute.phases import PHASES
 from jaxeff.compute.tracing import trace
 from jaxeff.compute.walk import uncounted_in
 from jaxeff.compute.xla import XlaCost, xla_cost
-from jaxeff.compute.xla_rules import KERNELS, KINDS, PRODUCTS, Rule, rule
+from jaxeff.compute.xla_rules import ELEMENTWISE, KERNELS, KINDS, PRODUCTS, Rule, rule
 from jaxeff.errors import UsageError
 
 MACS = "2 × multiply-accumulates"
@@ -30,6 +30,8 @@ DEVICES = "devices, of which XLA counts one"
 LOOP_COUNTERS = "loop counters, which XLA adds"
 RAGGED = "ragged products, which XLA does not count as products"
 HIDDEN_KERNELS = "Pallas kernels, which XLA does not see"
+# Where 2 × MACs and XLA's count of a product part.
+_DIFFERENCES = {"conv_general_dilated": PADDING, "ragged_dot_general": RAGGED}
 SMALLER = "smaller differences"
 # Where XLA's rule and ours for an operation part by more than this fraction of a step's operations,
 # the step's cost says so.
@@ -289,6 +291,9 @@ class _Counted:
 def _count(operation: Operation) -> _Counted:
     counted, macs = rule(operation.eqn), operation_macs(operation)
     takes = arithmetic(operation.eqn, macs)
+    if counted.has_loop and takes.as_xla:
+        once = f"{operation.primitive}, a loop in XLA (counted as one pass)"
+        counted = replace(counted, uncounted=(*counted.uncounted, once))
     if operation.in_estimate:
         counted = Rule(counted.kind, uncounted=counted.uncounted)
     return _Counted(operation, counted, macs, takes.operations, takes.why)
@@ -330,10 +335,11 @@ def _breakdown(counted: list[_Counted], loop_counters: int) -> dict[str, int]:
             terms[MACS] += 2 * each.macs * operation.times
             terms[HIDDEN_KERNELS] -= 2 * each.macs * operation.times
         elif each.macs:
-            difference = PADDING if kind == PRODUCTS else RAGGED
+            # Around a product of real and complex numbers JAX converts the real ones.
+            difference = _DIFFERENCES.get(operation.primitive, ELEMENTWISE)
             terms[MACS] += 2 * each.macs * operation.times
             terms[difference] -= (2 * each.macs - flops) * operation.times
-        else:
+        elif kind != PRODUCTS:  # A product of empty arrays has no multiply-accumulates.
             terms[kind] += flops * operation.times
         if kind == KERNELS or operation.in_kernel:
             terms[HIDDEN_KERNELS] -= flops * operation.times

@@ -47,9 +47,11 @@ class Simplifier:
 
     def fold(self, eqn: JaxprEqn, inputs: Sequence[int], outputs: Sequence[int]) -> bool:
         """Takes in the next equation, and returns whether XLA folds it."""
+        sources = tuple(map(self._source, inputs))
+        if eqn.primitive.name == "split":
+            return self._fold_split(eqn, sources[0], outputs)
         if len(outputs) != 1:
             return False
-        sources = tuple(map(self._source, inputs))
         operand = self._operand_returned(eqn, sources)
         if operand is not None:
             self._same[outputs[0]] = operand
@@ -60,6 +62,21 @@ class Simplifier:
             return True
         self._made[outputs[0]] = eqn, sources
         return False
+
+    def _fold_split(self, eqn: JaxprEqn, source: int, outputs: Sequence[int]) -> bool:
+        """Takes in a split, which is a slice for each part."""
+        whole, constant = eqn.invars[0].aval.shape, self._constants.get(source)
+        ends = np.cumsum(eqn.params["sizes"])[:-1]
+        if constant is None or constant is _VARIED or np.ndim(constant) == 0:
+            parts = [constant] * len(outputs)
+        else:
+            parts = map(_compact, np.split(constant, ends, eqn.params["axis"]))
+        for var, output, part in zip(eqn.outvars, outputs, parts, strict=True):
+            if var.aval.shape == whole:
+                self._same[output] = source
+            elif part is not None:
+                self._constants[output] = part
+        return constant is not None
 
     def unread(self, steps: Iterable["Step"], kept: Iterable[int]) -> set["Step"]:
         """Returns the steps that XLA drops because nothing reads what they write.
@@ -110,6 +127,11 @@ class Simplifier:
     def _operand_returned(self, eqn: JaxprEqn, inputs: tuple[int, ...]) -> int | None:
         """The operand that the equation returns as it is; None if it returns none of them."""
         name = eqn.primitive.name
+        if name == "concatenate":
+            parts = _without_empty(eqn, inputs)
+            return parts[0] if len(parts) == 1 else None
+        if name == "dynamic_update_slice" and eqn.invars[1].aval.size == 0:
+            return inputs[0]
         if name in _RETURNS_ITS_OPERAND and inputs and _RETURNS_ITS_OPERAND[name](eqn):
             return inputs[0]
         if _is_reshape(eqn):
@@ -144,6 +166,12 @@ class Simplifier:
         if not inputs or any(not isinstance(t, np.dtype) or t.kind == "c" for t in types):
             return None
         operand_type = types[1]
+        if name in _OF_NOTHING and out.size and eqn.invars[0].aval.size == 0:
+            return np.asarray(_OF_NOTHING[name](operand_type), out.dtype)
+        if name == "pad" and eqn.invars[0].aval.size == 0:
+            return self._constants.get(inputs[1])
+        if name == "concatenate":
+            inputs = _without_empty(eqn, inputs)
         operands = [self._constants.get(value) for value in inputs]
         equal = len(set(inputs)) == 1 or _are_equal(operands)
         if name in _OF_EQUAL_OPERANDS and operand_type.kind in "biu" and equal:
@@ -155,14 +183,18 @@ class Simplifier:
         if any(operand is None for operand in operands):
             return None
         uniform = all(operand is not _VARIED and np.ndim(operand) == 0 for operand in operands)
-        if name == "broadcast_in_dim":
+        if name == "broadcast_in_dim" and (uniform or not _is_reshape(eqn)):
             return operands[0] if uniform else None
         if name in _MOVES:
             if uniform and (name != "concatenate" or _are_equal(operands)):
                 return operands[0]
+            if len(operands) < len(eqn.invars):
+                return _VARIED
             return _computed(_MOVES[name], eqn, operands)
         if name not in _COMPUTED or (name in _LEAVES and _any(_LEAVES[name], operands[0])):
             return None
+        if not uniform and any(var.aval.shape not in ((), out.shape) for var in eqn.invars):
+            return None  # XLA broadcasts these first, and then knows them no longer.
         return _computed(_COMPUTED[name], eqn, operands)
 
 
@@ -210,6 +242,11 @@ def _is_reshape(eqn: JaxprEqn) -> bool:
         and eqn.invars[0].aval.size == eqn.outvars[0].aval.size
         and list(eqn.params["broadcast_dimensions"]) == sorted(eqn.params["broadcast_dimensions"])
     )
+
+
+def _without_empty(eqn: JaxprEqn, inputs: Sequence[int]) -> list[int]:
+    """The operands of an equation that are not empty arrays."""
+    return [value for value, var in zip(inputs, eqn.invars, strict=True) if var.aval.size]
 
 
 def _are_equal(constants: list[Any]) -> bool:
@@ -269,6 +306,25 @@ _OF_EQUAL_OPERANDS = {
 }
 
 
+def _lowest(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
+
+
+def _highest(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).max if dtype.kind in "iu" else np.inf
+
+
+# Results where the first operand is an empty array, which XLA takes for a constant.
+_OF_NOTHING: dict[str, Callable[[np.dtype], Any]] = {
+    "reduce_and": _ones,
+    "reduce_max": _lowest,
+    "reduce_min": _highest,
+    "reduce_or": lambda dtype: 0,
+    "reduce_prod": lambda dtype: 1,
+    "reduce_sum": lambda dtype: 0,
+}
+
+
 def _same_shape(eqn: JaxprEqn) -> bool:
     return eqn.invars[0].aval.shape == eqn.outvars[0].aval.shape
 
@@ -276,7 +332,6 @@ def _same_shape(eqn: JaxprEqn) -> bool:
 # When an equation of one operand returns it as it is.
 _RETURNS_ITS_OPERAND: dict[str, Callable[[JaxprEqn], bool]] = {
     "broadcast_in_dim": _same_shape,
-    "concatenate": lambda eqn: len(eqn.invars) == 1,
     "convert_element_type": lambda eqn: eqn.invars[0].aval.dtype == eqn.outvars[0].aval.dtype,
     "copy": lambda eqn: True,
     "copy_p": lambda eqn: True,
@@ -304,8 +359,9 @@ def _slice(eqn: JaxprEqn, array: np.ndarray) -> np.ndarray:
     return array[tuple(map(slice, params["start_indices"], params["limit_indices"], strides))]
 
 
-# XLA does these with constants.
+# XLA does these with constants. (Of the broadcasts, only those that reshape.)
 _MOVES: dict[str, Callable[..., np.ndarray]] = {
+    "broadcast_in_dim": lambda eqn, array: array.reshape(eqn.outvars[0].aval.shape),
     "concatenate": lambda eqn, *arrays: np.concatenate(arrays, eqn.params["dimension"]),
     "dynamic_slice": _dynamic_slice,
     "expand_dims": lambda eqn, array: array.reshape(eqn.outvars[0].aval.shape),

@@ -5,15 +5,19 @@ inside as if they stood outside. Every value has a number, which it keeps where 
 or comes out of one, so that the list shows which equation reads the result of which.
 """
 
+import functools
 import itertools
 import math
+import numbers
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from jax import ShapeDtypeStruct, make_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxeff.compute.folding import Simplifier
 from jaxeff.compute.kernels import GridScalars
@@ -192,7 +196,10 @@ class _WhileLoops:
     """The `while` loops of a program, each with a name, and how often the user says they run."""
 
     def __init__(self, trip_counts: Mapping[str, int]):
-        self._trip_counts = trip_counts
+        for name, count in trip_counts.items():
+            if not isinstance(count, numbers.Integral) or count < 0:
+                raise UsageError(f"trip_counts[{name!r}] is {count!r}: expected a number of passes")
+        self._trip_counts = {name: int(count) for name, count in trip_counts.items()}
         self._names: list[str] = []
 
     def name(self, module: str) -> str:
@@ -207,16 +214,14 @@ class _WhileLoops:
         return self._trip_counts.get(name)
 
     def check(self) -> None:
-        """Raises `UsageError` unless the user's trip counts fit the program."""
-        for name, count in self._trip_counts.items():
+        """Raises `UsageError` if the user's trip counts name a loop that is not in the program."""
+        for name in self._trip_counts:
             if name not in self._names:
                 known = ", ".join(map(repr, self._names)) or "none"
                 raise UsageError(
                     f"trip_counts names the while loop {name!r}, which is not in the program; "
                     f"its while loops: {known}"
                 )
-            if not isinstance(count, int) or count < 0:
-                raise UsageError(f"trip_counts[{name!r}] is {count!r}: expected a number of passes")
 
 
 class _Walker:
@@ -308,6 +313,9 @@ class _Walker:
         if name in _JIT:
             return self.renumbered(self.body(_body(eqn), self.renumbered(inputs), place))
         return self.body(_body(eqn), inputs, place)
+
+    def expanded(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
+        return self.body(_expanded(eqn), inputs, place)
 
     def scan(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
         params = eqn.params
@@ -420,6 +428,12 @@ class _Walker:
         outputs = self.new_values(len(eqn.outvars))
         self.found.kept.update(inputs)
         self.found.steps.append(Step(eqn, tuple(inputs), tuple(outputs), place))
+        if eqn.params.get("interpret"):
+            where = uncounted_in("pallas_call", module_path(place.name_stack))
+            self.found.notes.append(
+                f"{where}: interpreted, so that XLA counts an emulation, which no term of the "
+                "breakdown explains; with interpret=False it is the kernel that a TPU runs"
+            )
         mapping = eqn.params["grid_mapping"]
         grid = mapping.grid
         has_estimate = eqn.params.get("cost_estimate") is not None
@@ -504,6 +518,7 @@ class _Walker:
 
 # How the walk goes through the primitives that are no steps themselves.
 _OPENED = dict.fromkeys(_CALLS, _Walker.call) | {
+    "call_hi_primitive": _Walker.expanded,
     "cond": _Walker.cond,
     "custom_linear_solve": _Walker.linear_solve,
     "optimization_barrier": _Walker.barrier,
@@ -515,6 +530,15 @@ _OPENED = dict.fromkeys(_CALLS, _Walker.call) | {
     "while": _Walker.while_loop,
     "xla_pmap": _Walker.device_map,
 }
+
+
+def _expanded(eqn: JaxprEqn) -> _Program:
+    """What JAX makes of a `call_hi_primitive`, before it lowers a program (since jax 0.12)."""
+    shapes = [ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    bind = functools.partial(eqn.primitive.to_lojax, **eqn.params)
+    program = make_jaxpr(bind)(*shapes)
+    jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars), instantiate=True)
+    return jaxpr, program.consts
 
 
 def _opened(program: Jaxpr | ClosedJaxpr) -> _Program:

@@ -27,7 +27,9 @@ _PLACEMENT_CALL = re.compile(
     r"xla\.sdy\.|Sharding$|SPMDFullToShardShape$|SPMDShardToFullShape$|annotate_device_placement$"
 )
 
-_ARITHMETIC = re.compile(r"\[[1-9][\d,]*\]\S* (?:add|convolution|divide|dot|multiply|subtract)\(")
+_ELEMENTWISE = re.compile(r"\[[1-9][\d,]*\]\S* (?:add|divide|multiply|subtract)\(")
+_PRODUCT = re.compile(r"\[[1-9][\d,]*\]\S* (?:convolution|dot)\(")
+_EMPTY_ARRAY = re.compile(r"\[(?:\d+,)*0(?:,\d+)*\]")
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class XlaCost:
         counted once, and so is one device of a `pmap` or `shard_map`.
       transcendentals: exp, log, tanh and their like, which XLA keeps out of `flops`.
       custom_calls: targets of the custom calls in the program, whose work XLA cannot see, sorted.
+      has_loop: whether there is a loop in the program.
     """
 
     flops: int
     transcendentals: int
     custom_calls: tuple[str, ...]
+    has_loop: bool = False
 
 
 def xla_cost(traced: jax.stages.Traced) -> XlaCost:
@@ -65,7 +69,7 @@ def xla_cost(traced: jax.stages.Traced) -> XlaCost:
     hlo = module.to_string()
     calls = _custom_calls(hlo)
     # XLA leaves out a count of zero. Where the program has arithmetic, a missing count is no count.
-    flops = analysis.get("flops", math.nan if _ARITHMETIC.search(hlo) else 0.0)
+    flops = analysis.get("flops", math.nan if _has_arithmetic(hlo) else 0.0)
     # XLA writes -1 ("unknown") for each custom call and adds it to the sum.
     flops += sum(calls.values())
     transcendentals = analysis.get("transcendentals", 0.0)
@@ -75,7 +79,7 @@ def xla_cost(traced: jax.stages.Traced) -> XlaCost:
                 f"XLA's cost analysis of {traced.fun_name} reads {analysis}, which is no count"
             )
     hidden = tuple(sorted(target for target in calls if not _PLACEMENT_CALL.match(target)))
-    return XlaCost(int(flops), int(transcendentals), hidden)
+    return XlaCost(int(flops), int(transcendentals), hidden, " while(" in hlo)
 
 
 def xla_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
@@ -120,6 +124,11 @@ def _client():
         return jax_backend.get_backend("cpu")
     except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
         return xla_client.make_cpu_client()
+
+
+def _has_arithmetic(hlo: str) -> bool:
+    """Whether a module certainly has operations; a product of empty arrays has none."""
+    return bool(_ELEMENTWISE.search(hlo) or (_PRODUCT.search(hlo) and not _EMPTY_ARRAY.search(hlo)))
 
 
 def _custom_calls(hlo: str) -> dict[str, int]:

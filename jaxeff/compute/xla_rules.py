@@ -37,12 +37,14 @@ class Rule:
       flops: operations as XLA counts them, a multiply-accumulate being two.
       transcendentals: exp, log and their like, which XLA counts separately.
       uncounted: what XLA does not count of it: custom calls, or the operation itself.
+      has_loop: whether XLA expands it into a loop, whose body it counts once.
     """
 
     kind: str
     flops: int = 0
     transcendentals: int = 0
     uncounted: tuple[str, ...] = ()
+    has_loop: bool = False
 
 
 def rule(eqn: JaxprEqn) -> Rule:
@@ -57,6 +59,8 @@ def rule(eqn: JaxprEqn) -> Rule:
     name, params = eqn.primitive.name, eqn.params
     if name in _MOVES or name in _REFERENCES:
         return Rule(ELEMENTWISE)
+    if _is_complex(eqn) and name in {*_TRANSCENDENTAL, *_EXPANDED_IF_COMPLEX}:
+        return _measured(eqn)
     if name in _ELEMENTWISE:
         if name == "select_n" and eqn.invars[0].aval.dtype.kind != "b":
             return _measured(eqn)  # XLA compares with the number of each case first
@@ -115,8 +119,12 @@ def _out(eqn: JaxprEqn) -> int:
     return _size(eqn.outvars[0])
 
 
+def _is_complex(eqn: JaxprEqn) -> bool:
+    return any(getattr(getattr(v.aval, "dtype", None), "kind", "") == "c" for v in eqn.invars)
+
+
 def _reduction(eqn: JaxprEqn) -> Rule:
-    return Rule(REDUCTIONS, _size(eqn.invars[0]) - _out(eqn))
+    return Rule(REDUCTIONS, max(0, _size(eqn.invars[0]) - _out(eqn)))
 
 
 def _window(eqn: JaxprEqn) -> Rule:
@@ -137,6 +145,8 @@ def _cumulative(eqn: JaxprEqn) -> Rule:
 def _dot(eqn: JaxprEqn) -> Rule:
     (contracted, _), _ = eqn.params["dimension_numbers"]
     shape = eqn.invars[0].aval.shape
+    if _is_complex(eqn) and len({var.aval.dtype for var in (*eqn.invars, *eqn.outvars)}) > 1:
+        return Rule(PRODUCTS, _measured(eqn).flops)  # JAX converts the real ones.
     return Rule(PRODUCTS, 2 * _out(eqn) * math.prod(shape[dim] for dim in contracted))
 
 
@@ -208,6 +218,10 @@ _TRANSCENDENTAL = {
     "tan": (0, 1),
     "tanh": (0, 1),
 }
+# XLA expands these if they are of complex numbers, and some of `_TRANSCENDENTAL`.
+_EXPANDED_IF_COMPLEX = _names(
+    """abs cummax cummin max min reduce_max reduce_min reduce_window_max reduce_window_min square"""
+)
 _EXACT: dict[str, Callable[[JaxprEqn], Rule]] = {
     "conv_general_dilated": _convolution,
     "convert_element_type": _convert,
@@ -253,7 +267,9 @@ def _measured(eqn: JaxprEqn) -> Rule:
         except UsageError:
             _MEASURED[key] = Rule(EXPANDED, uncounted=(eqn.primitive.name,))
         else:
-            _MEASURED[key] = Rule(EXPANDED, cost.flops, cost.transcendentals, cost.custom_calls)
+            _MEASURED[key] = Rule(
+                EXPANDED, cost.flops, cost.transcendentals, cost.custom_calls, cost.has_loop
+            )
     return _MEASURED[key]
 
 

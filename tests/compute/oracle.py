@@ -89,7 +89,7 @@ MOVEMENTS = {
     "slice",
     "split",
     "stack",
-    "stop_gradient",
+    "unstack",
 }
 CALLS = {
     "checkpoint": "jaxpr",
@@ -121,6 +121,12 @@ class Tally:
     @property
     def operations(self):
         return 2 * self.macs + 6 * self.complex_macs + self.other
+
+    def add(self, part):
+        self.macs += part.macs
+        self.complex_macs += part.complex_macs
+        self.other += part.other
+        self.convolutions += part.convolutions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,19 +177,25 @@ def stored(value):
     value = np.asarray(value)
     for kind, wide in ((np.floating, np.float64), (np.complexfloating, np.complex128)):
         if jax.numpy.issubdtype(value.dtype, kind):
-            return value.astype(wide)
+            return value.astype(wide, copy=False)
     return value
 
 
-def run(tally, jaxpr, constants, arguments):
+# Rematerialised code begins with a barrier, through which no compiler looks.
+BARRIERS = {"checkpoint", "remat2"}
+
+
+def run(tally, jaxpr, constants, arguments, known=()):
     """The results of a jaxpr, an array each.
 
-    What is known before the program runs takes no operation, nor does an addition of a known zero
-    or a multiplication by a known one: no compiler leaves it in the program.
+    What is known before the program runs takes no operation, nor does an addition of a known zero,
+    a multiplication by a known one or a choice between a value and itself: no compiler leaves it in
+    the program, nor what nobody reads then. `known` says of each argument whether it is.
     """
     environment = dict(zip(jaxpr.constvars, constants, strict=True))
     environment |= dict(zip(jaxpr.invars, arguments, strict=True))
-    depends = set(jaxpr.invars)
+    known = known or [False] * len(jaxpr.invars)
+    depends = {var for var, is_known in zip(jaxpr.invars, known, strict=True) if not is_known}
 
     def read(atom):
         return stored(atom.val) if hasattr(atom, "val") else environment[atom]
@@ -191,16 +203,29 @@ def run(tally, jaxpr, constants, arguments):
     def is_known(atom):
         return hasattr(atom, "val") or atom not in depends
 
+    parts = []
     for equation in jaxpr.eqns:
         operands = [read(atom) for atom in equation.invars]
-        known = [is_known(atom) for atom in equation.invars]
-        takes_nothing = all(known) or is_identity(equation, operands, known)
-        results = compute(Tally() if takes_nothing else tally, equation, operands)
+        hidden = equation.primitive.name in BARRIERS
+        known = [is_known(atom) and not hidden for atom in equation.invars]
+        reads = [a for a, is_known in zip(equation.invars, known, strict=True) if not is_known]
+        part = Tally()
+        results = compute(part, equation, operands, known)
+        if is_choice_of_one(equation, operands):
+            part, reads = Tally(), equation.invars[1:2]
+        elif all(known) or is_identity(equation, operands, known):
+            part = Tally()
         if not all(known):
             depends |= set(equation.outvars)
+        parts.append((equation.outvars, part, reads))
         for variable, result in zip(equation.outvars, results, strict=True):
             assert np.shape(result) == variable.aval.shape, (equation, np.shape(result))
             environment[variable] = stored(result)
+    needed = {atom for atom in jaxpr.outvars if not hasattr(atom, "val")}
+    for outputs, part, reads in reversed(parts):
+        if not needed.isdisjoint(outputs):
+            tally.add(part)
+            needed.update(atom for atom in reads if not hasattr(atom, "val"))
     return [read(atom) for atom in jaxpr.outvars]
 
 
@@ -216,8 +241,18 @@ def is_identity(equation, operands, known):
     )
 
 
-def compute(tally, equation, operands):
-    """The results of one equation, counted."""
+def is_choice_of_one(equation, operands):
+    """Whether a selection is between a value and itself."""
+    _, first, *others = operands if equation.primitive.name == "select_n" else (None, None, 0)
+    return all(other is first for other in others)
+
+
+def compute(tally, equation, operands, known):
+    """The results of one equation, counted.
+
+    What is known outside is known in a branch and in a function with derivatives of its own, which
+    become part of the program, and not in other functions and in loops.
+    """
     name, params = equation.primitive.name, equation.params
     if name in ELEMENTWISE:
         return [elementwise(tally, ELEMENTWISE[name], operands)]
@@ -225,7 +260,9 @@ def compute(tally, equation, operands):
         return moved(equation, operands)
     if name in CALLS:
         inner = params[CALLS[name]]
-        return run(tally, *opened(inner), operands)
+        return run(tally, *opened(inner), operands, known if name.startswith("custom") else ())
+    if name == "cond":
+        return cond(tally, equation, known, *operands)
     if name in RULES:
         return RULES[name](tally, equation, *operands)
     for prefix, rule in (
@@ -405,6 +442,21 @@ def integer_pow(tally, equation, operand):
     return [np.asarray([power(x) for x in operand.ravel()]).reshape(operand.shape)]
 
 
+def one_minus_square(tally, equation, operand):
+    """JAX computes (1 + x)(1 - x)."""
+    ones = np.ones(())
+    return [
+        elementwise(
+            tally,
+            operator.mul,
+            [
+                elementwise(tally, operator.add, [ones, operand]),
+                elementwise(tally, operator.sub, [ones, operand]),
+            ],
+        )
+    ]
+
+
 def select_n(tally, equation, which, *cases):
     return [elementwise(tally, lambda i, *scalars: scalars[int(i)], [which, *cases])]
 
@@ -479,6 +531,14 @@ def sort(tally, equation, *operands):
     return [np.moveaxis(result, -1, axis) for result in results]
 
 
+def stop_gradient(tally, equation, operand):
+    return [operand]
+
+
+def empty2(tally, equation):
+    return [np.zeros(equation.outvars[0].aval.shape)]
+
+
 def fft(tally, equation, operand):
     """Transforms take 5 N log2 N operations, and half of that where one side is real."""
     kind = jax.lax.FftType(equation.params["fft_type"])
@@ -497,7 +557,10 @@ def fft(tally, equation, operand):
 
 def scan(tally, equation, *operands):
     params = equation.params
-    constants, carried = params["num_consts"], params["num_carry"]
+    if "ft_in" in params:  # since jax 0.12
+        constants, carried, _ = (len(part) for part in params["ft_in"].unpack())
+    else:
+        constants, carried = params["num_consts"], params["num_carry"]
     body, body_constants = opened(params["jaxpr"])
     fixed = list(operands[:constants])
     carry = list(operands[constants : constants + carried])
@@ -523,31 +586,28 @@ def while_(tally, equation, *operands):
     return carry
 
 
-def cond(tally, equation, which, *operands):
+def cond(tally, equation, known, which, *operands):
     """Runs every branch; the most expensive one counts, and the one chosen gives the results."""
     tallies, results = [], []
     for branch in equation.params["branches"]:
         tallies.append(Tally())
-        results.append(run(tallies[-1], *opened(branch), operands))
+        results.append(run(tallies[-1], *opened(branch), operands, known[1:]))
     # The layers' costs are not known here, so that branches with different convolutions could not
     # be compared.
     assert len({tuple(sorted(branch.convolutions)) for branch in tallies}) == 1
-    tally.convolutions += tallies[0].convolutions
-    most = max(tallies, key=lambda branch: branch.operations)
-    tally.macs += most.macs
-    tally.complex_macs += most.complex_macs
-    tally.other += most.other
+    tally.add(max(tallies, key=lambda branch: branch.operations))
     return results[int(np.clip(which, 0, len(results) - 1))]
 
 
 RULES = {
     "broadcast_in_dim": broadcast_in_dim,
-    "cond": cond,
     "conv_general_dilated": conv_general_dilated,
     "convert_element_type": convert_element_type,
     "dot_general": dot_general,
+    "empty2": empty2,
     "fft": fft,
     "integer_pow": integer_pow,
+    "one_minus_square": one_minus_square,
     "reshape": reshape,
     "rev": rev,
     "scan": scan,
@@ -555,6 +615,7 @@ RULES = {
     "select_n": select_n,
     "sort": sort,
     "squeeze": squeeze,
+    "stop_gradient": stop_gradient,
     "transpose": transpose,
     "while": while_,
 }
@@ -567,7 +628,7 @@ def layer(fn, x, w):
       The multiplied pairs of stored elements, and the multiply-accumulates: a convolution takes one
       for each tap at each output position, padding included; a transposed convolution one for each
       tap at each input position. With stride 1 the two are the same equation, and it is a
-      transposed convolution if its outputs outnumber its inputs.
+      transposed convolution if a whole kernel of padding is on each side.
     """
     tally = Tally()
     jaxpr = jax.make_jaxpr(fn)(x, w)
@@ -580,9 +641,14 @@ def layer(fn, x, w):
         [variable.aval.shape[axis] for axis in spec]
         for variable, spec in zip((*equation.invars, *equation.outvars), numbers, strict=True)
     )
-    larger = {o > i for o, i in zip(out[2:], lhs[2:], strict=True) if o != i}
-    assert len(larger) <= 1, "a convolution that grows along one axis and shrinks along another"
-    is_transposed = math.prod(params["lhs_dilation"]) > 1 or larger == {True}
+    stretched = math.prod(params["lhs_dilation"]) > 1
+    is_full = math.prod(params["window_strides"]) == 1 < math.prod(rhs[2:]) and all(
+        tuple(padding) == ((taps - 1) * dilation,) * 2
+        for padding, taps, dilation in zip(
+            params["padding"], rhs[2:], params["rhs_dilation"], strict=True
+        )
+    )
+    is_transposed = stretched or is_full
     macs = 0
     for _position in np.ndindex(*(lhs[2:] if is_transposed else out[2:])):
         for _tap in np.ndindex(*rhs[2:]):

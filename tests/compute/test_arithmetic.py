@@ -157,6 +157,16 @@ OPERATIONS = {
     ),
 }
 
+if hasattr(lax, "polynomial"):  # since jax 0.12
+    OPERATIONS |= {
+        "polynomial": (lambda x: lax.polynomial(x, [1.0, 2.0, 3.0]), (X,), 2 * 2 * 20),
+        "polynomial that is a loop": (lambda x: lax.polynomial(x, [1.5] * 50), (X,), 2 * 49 * 20),
+        "binary logarithm": (lax.log2, (X,), 20),
+        "complex binary logarithm": (lax.log2, (Z,), 8 * 20),
+        "one less a square": (lax.one_minus_square, (X,), 3 * 20),
+        "one less a complex square": (lax.one_minus_square, (Z,), 10 * 20),
+    }
+
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_the_operations_are_those_worked_by_hand(name):

@@ -1,5 +1,7 @@
 """The two counts of a step are reconciled, and each is what is worked by hand."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -104,6 +106,39 @@ def test_the_count_is_exact_where_xlas_is_rounded():
     assert cost.flops == 2**25 + 3
     assert cost.xla_flops == 2**25 + 4
     assert cost.unexplained == 1
+
+
+def test_empty_arrays_cost_nothing():
+    cost = step_cost(lambda x, w: (x @ w, w.sum(1), lax.sort(w)), shape(4, 0), shape(0, 5))
+    assert (cost.macs, cost.flops, cost.operations, cost.unexplained) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        *(lax.cos, lax.cosh, lax.exp, lax.exp2, lax.expm1, lax.log, lax.log1p, lax.logistic),
+        *(lax.rsqrt, lax.sin, lax.sinh, lax.sqrt, lax.square, lax.tan, lax.tanh),
+    ],
+)
+def test_functions_of_complex_numbers_are_reconciled(fn):
+    z = shape(4, 5, dtype=jnp.complex64)
+    cost = step_cost(lambda z: fn(z + z) * z, z)
+    assert cost.unexplained == 0
+    assert cost.transcendentals == cost.xla_transcendentals
+
+
+@pytest.mark.parametrize("fn", [lax.cummax, lax.cummin, lax.reduce_max, lax.reduce_min])
+def test_the_order_of_complex_numbers_is_reconciled(fn):
+    axis = {"axes": (0,)} if fn in (lax.reduce_max, lax.reduce_min) else {"axis": 0}
+    assert step_cost(partial(fn, **axis), shape(4, 5, dtype=jnp.complex64)).unexplained == 0
+
+
+def test_a_product_of_real_and_complex_numbers_counts_the_conversion_that_xla_sees():
+    cost = step_cost(lambda x, z: x @ z, shape(4, 5), shape(5, 6, dtype=jnp.complex64))
+    assert cost.macs == 4 * 5 * 6
+    assert cost.flops == cost.xla_flops == 2 * cost.macs + 4 * 5
+    assert cost.breakdown["element-wise"] == 4 * 5
+    assert cost.unexplained == 0
 
 
 def test_a_function_that_cannot_be_traced_is_one_clear_error():

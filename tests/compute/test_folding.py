@@ -95,6 +95,31 @@ SIMPLIFIED = {
     "constants that vary": (lambda x: x + (jnp.asarray(RAMP)[::-1] * 3).T.reshape(4, 5), (X,), 20),
     "a constant put together": (lambda x: x * jnp.concatenate([jnp.ones((2, 5))] * 2), (X,), 0),
     "a part of a constant": (lambda x: x * lax.slice(jnp.ones((8, 5)), (0, 0), (4, 5)), (X,), 0),
+    "a part of a split constant": (lambda x: x * lax.split(jnp.ones((8, 5)), (4, 4))[1], (X,), 0),
+    "a constant column and a constant row": (
+        lambda x: x + (jnp.asarray(RAMP[:, 0])[:, None] <= jnp.asarray(RAMP[0])[None] + 1),
+        (X,),
+        20 + 20 + 20,  # the comparison, its conversion, the sum
+    ),
+    "an empty array, padded": (lambda x: x + lax.pad(x[:0], 0.0, ((1, 3, 0), (0, 0, 0))), (X,), 0),
+    "the sum of an empty array": (lambda x: x + lax.reduce_sum(x[:0], (0, 1)), (X,), 0),
+    "the product of an empty array": (lambda x: x * lax.reduce_prod(x[:0], (0,)), (X,), 0),
+    "the largest of an empty array": (lambda x: lax.reduce_max(x[:0], (0,)) * 2 + x, (X,), 20),
+    "choice between equals, one with nothing beside it": (
+        lambda b, x: lax.select(b, x, lax.concatenate([x[:0], x, x[:0]], 0)),
+        (B, X),
+        0,
+    ),
+    "choice between equals, one with nothing put into it": (
+        lambda b, x: lax.select(b, x, lax.dynamic_update_slice(x, x[:0], (1, 1))),
+        (B, X),
+        0,
+    ),
+    "choice between equals, one split into itself": (
+        lambda b, x: lax.select(b, x, lax.split(x, (0, 4, 0))[1]),
+        (B, X),
+        0,
+    ),
     "constants that stay": (lambda x: x + jnp.expm1(full(2.0)), (X,), 20),
     "a root that is not defined": (lambda x: x * jnp.sqrt(full(-1.0)), (X,), 20),
     "behind a barrier": (lambda x: x * lax.optimization_barrier(jnp.ones((4, 5))), (X,), 20),
@@ -138,6 +163,27 @@ def test_causal_attention_and_its_gradient_are_reconciled():
         assert cost.flops == cost.xla_flops
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("size", [0, 8, (4, 3)])
+def test_attention_to_a_window_is_reconciled(size, causal):
+    heads = shape(2, 32, 4, 16)
+    cost = step_cost(
+        lambda q, k, v: jax.nn.dot_product_attention(
+            q, k, v, is_causal=causal, local_window_size=size
+        ),
+        *[heads] * 3,
+    )
+    assert cost.unexplained == 0
+
+
+@pytest.mark.parametrize("length", [2, 3, 4, 5, 7, 11])
+@pytest.mark.parametrize("running", [lax.cumprod, lax.cummax, lax.cumlogsumexp])
+def test_gradients_of_running_results_are_reconciled(running, length):
+    """JAX differentiates the recursion, which goes down to empty arrays."""
+    cost = step_cost(jax.grad(lambda x: running(x).sum()), shape(length, 3))
+    assert cost.unexplained == 0
+
+
 def test_a_cond_that_vmap_makes_a_selection_is_reconciled():
     def either(choose, x):
         return lax.cond(choose, lambda x: x @ x, lambda x: jnp.sin(x) * 2 + x, x)
@@ -160,6 +206,10 @@ UNARY = [
     lambda x: lax.rev(x, (0,)),
     lambda x: jnp.concatenate([x[:1], x[1:]]),
     lambda x: jax.jit(lambda x: x * 1.0 + 0.0)(x),
+    lambda x: x + lax.pad(x[:0], 0.0, ((1, 3, 0), (0, 0, 0))),
+    lambda x: lax.concatenate([x, x[:0]], 0),
+    lambda x: lax.concatenate(lax.split(x, (1, 0, 3)), 0),
+    lambda x: x * jnp.asarray(RAMP[:, 0])[:, None],
 ]
 # XLA folds the exclusive or of two different constants or not, as they happen to be ordered in the
 # program.

@@ -108,6 +108,9 @@ def test_causal_flash_attention_counts_the_blocks_that_it_computes():
     cost = step_cost(lambda *x: flash_attention(*x, causal=True), QUERIES, QUERIES, QUERIES)
     # Of 8 x 8 blocks it computes those on the diagonal and below.
     assert cost.macs == 2 * SQUARE * (8 * 9 // 2) // 64
+    (note,) = cost.notes
+    assert "in a Pallas kernel" in note
+    assert "both counts are of all of them" not in note
 
 
 def test_the_gradient_of_flash_attention_counts_seven_products_after_two():
@@ -124,6 +127,17 @@ def test_a_loop_inside_a_kernel_counts_at_every_pass():
 
     square = shape(8, 8)
     assert count_macs(pallas.pallas_call(kernel, grid=(3,), out_shape=square), square) == 15 * 8**3
+
+
+def test_an_interpreted_kernel_counts_alike_and_says_why_xlas_count_does_not():
+    def kernel(x_ref, out_ref):
+        out_ref[...] = x_ref[...] @ x_ref[...]
+
+    square = shape(8, 8)
+    cost = step_cost(pallas.pallas_call(kernel, out_shape=square, interpret=True), square)
+    assert cost.macs == 8**3
+    (note,) = cost.notes
+    assert "interpreted" in note
 
 
 def test_a_kernel_that_cannot_be_walked_is_named():

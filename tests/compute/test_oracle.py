@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from jax import lax
 
@@ -40,8 +40,9 @@ def executed(fn, *args, layers=()):
 
 def the_counts_agree(fn, *args, layers=(), **options):
     """Compares both counts; `n log2 n` may be rounded."""
-    # A layer whose taps meet nothing but padding cannot be told from another one.
-    assume(all(pairs for pairs, _ in layers))
+    if not all(pairs for pairs, _ in layers):
+        # A layer whose taps meet nothing but padding cannot be told from another one.
+        reject()
     count, cost = executed(fn, *args, layers=layers), step_cost(fn, *args, **options)
     assert cost.uncounted == ()
     assert cost.macs == count.macs
@@ -113,7 +114,7 @@ def convolution(x, w, layer):
 
 
 @st.composite
-def drawn_layers(draw, input_shape=None, channels="last"):
+def drawn_layers(draw, input_shape=None, layouts=("last", "last", "first")):
     """A convolution, and the shapes of its input and its kernel."""
     rank = len(input_shape) - 2 if input_shape else draw(st.sampled_from([1, 2, 2, 2]))
     per_axis = partial(st.lists, min_size=rank, max_size=rank)
@@ -122,27 +123,27 @@ def drawn_layers(draw, input_shape=None, channels="last"):
         batch, *size, inputs = input_shape
         groups = 1
     else:
-        channels = draw(st.sampled_from(["last", "last", "first"]))
         batch, size = draw(st.integers(1, 3)), draw(per_axis(st.integers(1, 6)))
         groups = 1 if transposed else draw(st.integers(1, 3))
         inputs = groups * draw(st.integers(1, 2))
     kernel = draw(per_axis(st.integers(1, 3)))
     outputs = groups * draw(st.integers(1, 3))
+    channels = draw(st.sampled_from(layouts))
+    dilation = draw(per_axis(st.sampled_from([1, 1, 2])))
+    # Padding that no tap reaches across has no accepted count.
+    most = [min(2, (k - 1) * d) for k, d in zip(kernel, dilation, strict=True)]
+    ends = [st.tuples(st.integers(0, end), st.integers(0, end)) for end in most]
+    if not transposed:
+        # With (-1, 1) jaxlib 0.10.2 reads beyond the image on a CPU, and computes something else.
+        ends = [end | st.just((-1, 0)) for end in ends]
     layer = {
         "channels": channels,
         "transposed": transposed,
         "strides": draw(per_axis(st.integers(1, 3))),
-        "padding": draw(
-            st.sampled_from(["SAME", "VALID"])
-            | per_axis(st.tuples(st.integers(0 if transposed else -1, 2), st.integers(0, 2)))
-        ),
-        "dilation": draw(per_axis(st.sampled_from([1, 1, 2]))),
+        "padding": draw(st.sampled_from(["SAME", "VALID"]) | st.tuples(*ends).map(list)),
+        "dilation": dilation,
         "groups": groups,
     }
-    reach = [(k - 1) * d for k, d in zip(kernel, layer["dilation"], strict=True)]
-    if not isinstance(layer["padding"], str):
-        # Padding that no tap reaches across has no accepted count.
-        assume(all(max(p) <= r for p, r in zip(layer["padding"], reach, strict=True)))
     x, w = (batch, *size, inputs), (*kernel, inputs // groups, outputs)
     try:
         shape = jax.eval_shape(
@@ -151,13 +152,6 @@ def drawn_layers(draw, input_shape=None, channels="last"):
     except (TypeError, ValueError):  # the kernel is larger than the padded input
         shape = (0,)
     assume(0 < math.prod(shape) < 200)
-    larger = {a > b for a, b in zip(shape[1:-1], size, strict=True) if a != b}
-    if transposed:
-        assume(larger <= {True})
-    else:
-        # With stride 1, padding that makes the output larger makes a transposed convolution. What
-        # only some axes or strides make so has no accepted count.
-        assume(larger <= {False} or (larger == {True} and set(layer["strides"]) == {1}))
     if channels == "first":
         x, w = (batch, inputs, *size), (outputs, inputs // groups, *kernel)
     return layer, x, w
@@ -308,7 +302,7 @@ def convolutions_are_counted(drawn, program, activation):
     assert PROGRAMS[program] in (None, count.convolutions)
 
 
-@quickly(max_examples=24)
+@quickly(max_examples=60)
 @given(drawn_layers(), programs, activations)
 def test_convolutions_and_their_derivatives(drawn, program, activation):
     convolutions_are_counted(drawn, program, activation)
@@ -324,10 +318,9 @@ def test_many_convolutions_and_their_derivatives(drawn, program, activation):
 @st.composite
 def drawn_networks(draw):
     """Two convolutions, the second one of the first one's outputs."""
-    first, x, w = draw(drawn_layers())
-    assume(first["channels"] == "last")
+    first, x, w = draw(drawn_layers(layouts=["last"]))
     between = jax.eval_shape(partial(convolution, layer=first), array(x), array(w)).shape
-    second, _, v = draw(drawn_layers(between))
+    second, _, v = draw(drawn_layers(between, ["last"]))
     return (first, second), x, (w, v)
 
 
@@ -355,7 +348,7 @@ def networks_are_counted(drawn, program, activation):
     the_counts_agree(fn, *args, layers=layers)
 
 
-@quickly(max_examples=10)
+@quickly(max_examples=24)
 @given(drawn_networks(), programs, activations)
 def test_networks_of_two_convolutions(drawn, program, activation):
     networks_are_counted(drawn, program, activation)
@@ -409,7 +402,7 @@ repetitions = st.sampled_from(
 )
 
 
-@quickly(max_examples=8)
+@quickly(max_examples=24)
 @given(drawn_layers(), programs, repetitions)
 def test_convolutions_in_vmaps_and_scans(drawn, program, repetition):
     assume(program is not per_example)
@@ -450,7 +443,7 @@ def products_are_counted(drawn, program):
     the_counts_agree(fn, x, w, array(jax.eval_shape(f, x, w).shape))
 
 
-@quickly(max_examples=15)
+@quickly(max_examples=48)
 @given(drawn_products(), programs)
 def test_products_and_their_derivatives(drawn, program):
     assume(program is not per_example)
@@ -592,7 +585,7 @@ def control_flow_is_counted(step):
     the_counts_agree(built(step), array((2, 2)), array((2, 2)) / 2)
 
 
-@quickly(max_examples=20)
+@quickly(max_examples=72)
 @given(steps)
 def test_loops_and_branches_and_transformations(step):
     control_flow_is_counted(step)
@@ -652,7 +645,7 @@ def reductions_are_counted(drawn):
     the_counts_agree(fn, array(shape))
 
 
-@quickly(max_examples=15)
+@quickly(max_examples=48)
 @given(drawn_reductions())
 def test_sums_and_running_sums_and_sorts(drawn):
     reductions_are_counted(drawn)
@@ -707,7 +700,7 @@ def windows_are_counted(drawn, with_gradient):
     the_counts_agree(lambda x, g: jax.vjp(fn, x)[1](g), x, array(jax.eval_shape(fn, x).shape))
 
 
-@quickly(max_examples=15)
+@quickly(max_examples=48)
 @given(drawn_windows(), st.booleans())
 def test_windows_and_their_gradients(drawn, with_gradient):
     windows_are_counted(drawn, with_gradient)
@@ -745,7 +738,7 @@ def transforms_are_counted(drawn):
     the_counts_agree(fn, array(shape, dtype))
 
 
-@quickly(max_examples=15)
+@quickly(max_examples=36)
 @given(drawn_transforms())
 def test_transforms(drawn):
     transforms_are_counted(drawn)

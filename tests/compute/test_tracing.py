@@ -232,6 +232,13 @@ def test_what_changes_out_of_sight_is_an_error_that_names_it():
         step_cost(lambda x: step(model, optimizer, x), X)
 
 
+def test_modules_that_nnx_keeps_to_itself_are_refused_in_one_line():
+    model, optimizer = with_optimizer(linear())
+    with pytest.raises(UsageError, match="pass the module that it changes as an arg") as error:
+        step_cost(nnx.cached_partial(nnx.jit(step), model, optimizer), X)
+    assert "\n" not in str(error.value)
+
+
 def test_flags_names_types_and_functions_are_static_wherever_they_stand():
     def apply(params, x, dtype, activations, *, train, mutable=(), norm=None):
         assert mutable in (["batch_stats"], ())

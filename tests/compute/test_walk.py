@@ -93,7 +93,9 @@ def test_a_while_loop_counts_as_often_as_the_user_says():
     assert cost.operations == 5 * 128 + 6 * 16
     assert cost.xla_flops == 128 + 16
     assert cost.unexplained == 0
-    assert step_cost(until_ten, shape(4, 4), trip_counts={"solver/while": 0}).macs == 0
+    for times in (0, np.int64(3)):
+        cost = step_cost(until_ten, shape(4, 4), trip_counts={"solver/while": times})
+        assert cost.macs == times * 64
 
 
 def test_each_while_loop_has_the_name_that_the_message_gives_it():
@@ -113,7 +115,8 @@ def test_each_while_loop_has_the_name_that_the_message_gives_it():
 
 
 @pytest.mark.parametrize(
-    "trip_counts", [{"solver": 3}, {"solver/while": -1}, {"solver/while": 2.5}]
+    "trip_counts",
+    [{"solver": 3}, {"solver/while": -1}, {"solver/while": 2.5}, {"solver/while": "5"}],
 )
 def test_trip_counts_that_fit_no_loop_are_an_error(trip_counts):
     with pytest.raises(UsageError, match=r"trip_counts.*solver"):
@@ -159,6 +162,30 @@ def test_a_linear_solve_counts_its_solver_alone():
         )
 
     assert count_macs(solve, shape(4, 4), shape(4, 4), shape(4)) == 16
+
+
+def test_a_loop_inside_one_of_jaxs_functions_counts_every_pass():
+    """Since jax 0.12 a program names such functions, and JAX opens them when it lowers it."""
+
+    def root(a, b):
+        def solve(f, x):
+            return lax.fori_loop(0, 5, lambda _, x: x - f(x), x)
+
+        return lax.custom_root(lambda x: a @ x - b, b, solve, lambda g, y: y)
+
+    cost = step_cost(root, shape(4, 4), shape(4, 4))
+    assert cost.macs == 5 * 64
+    assert cost.operations == 5 * (128 + 2 * 16)
+    searching = step_cost(jnp.searchsorted, shape(100), shape(10))
+    assert searching.operations > 6 * searching.xla_flops  # 7 passes
+    for each in cost, searching:
+        assert each.unexplained == 0
+        assert each.uncounted == ()
+
+
+def test_an_operation_that_is_a_loop_in_xla_is_named():
+    cost = step_cost(lambda key: jax.random.gamma(key, 2.0, (5,)), jax.random.key(0))
+    assert any(name.startswith("random_gamma, a loop in XLA") for name in cost.uncounted)
 
 
 def test_unused_products_do_not_count():

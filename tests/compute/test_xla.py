@@ -42,6 +42,9 @@ def test_nothing_is_run():
     assert xla_flops(fails_when_run, shape(2**20, 2**20)) > 2 * 2**60
 
 
+@pytest.mark.skipif(
+    jax.default_backend() != "cpu", reason="JAX answers None where its default backend is no CPU"
+)
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_the_count_is_that_of_jax_lowering_for_any_platform(platform):
     def layer(x, kernel):

@@ -332,6 +332,13 @@ def test_a_run_keeps_its_file_goes_on_with_the_same_and_is_evaluated_from_the_co
     )
 
 
+def test_a_batch_norm_of_ones_own_is_refused_on_several_devices_with_its_line(write, tmp_path):
+    write(NET.replace("nn.BatchNorm(use_running_average=not train)(x)", "x - x.mean(0)"))
+    flags = ("--model=mynet.py:MyNet", "--epochs=1", *COMMON)
+    refused = run_command("train", *flags, cwd=tmp_path, devices=4)
+    assert_one_line_and_exit_2(refused, "mynet.py, line 14: what MyNet computes depends on how")
+
+
 def test_every_command_that_takes_models_takes_files(write, tmp_path):
     write(NET)
     counted = run_command(

@@ -20,9 +20,6 @@ finite); 75 interrupted by SIGTERM or SIGINT after a checkpoint, run the same co
 flags or unreadable data.
 """
 
-import shlex
-import sys
-
 import cli
 from absl import flags
 
@@ -199,7 +196,7 @@ def _run_from_flags():
         log_every=_LOG_EVERY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
         profile=_PROFILE.value,
-        command=shlex.join(["python", *sys.argv]),
+        command=cli.command(),
         kernels=cli.kernels(),
     )
 

@@ -90,6 +90,14 @@ def test_a_class_of_a_file_is_a_network_with_its_facts(write):
     assert pickle.loads(pickle.dumps(spec)).facts == spec.facts
 
 
+def test_the_network_of_the_documentation_does(write):
+    text = (ROOT / "docs" / "own_networks.md").read_text()
+    write(text.split("```python\n")[1].split("```")[0])
+    # 27 x 32 + 32, scale and bias of 32, 32 x 10 + 10.
+    assert _cost("mynet.py:MyNet").params == 27 * 32 + 32 + 64 + 330
+    assert networks.load("mynet.py:MyNet").published == "2026-05-01"
+
+
 def test_packaged_networks_take_arguments_too():
     spec = networks.load("efficientnet_b0", "dropout_rate=0.1")
     assert (spec.name, spec.source, spec.sources) == ("efficientnet_b0", None, {})

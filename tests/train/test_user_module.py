@@ -312,6 +312,22 @@ def test_a_batch_norm_over_groups_of_devices_is_refused_with_the_line_that_calls
     assert "return norm(x)" in pathlib.Path(__file__).read_text().splitlines()[line - 1]
 
 
+def test_a_layer_derived_from_flaxs_dropout_does_as_it_is_written():
+    class Doubling(nn.Dropout):
+        def __call__(self, inputs, deterministic):
+            return 2 * super().__call__(inputs, deterministic)
+
+    class Doubled(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return Doubling(0.5)(jnp.ones((len(x), CLASSES)), not train)
+
+    module = _wrapped(Doubled())
+    streams = module.random_streams(jax.random.key(0))
+    outputs = module.apply({}, jnp.zeros((8, 8, 8, 3)), train=True, rngs=streams)
+    assert set(np.unique(outputs)) == {0.0, 4.0}
+
+
 def test_flaxs_dropout_keeps_its_rate_its_scale_and_its_broadcast_dimensions():
     class Dropped(nn.Module):
         @nn.compact

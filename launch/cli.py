@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 import sys
 
 from absl import flags
@@ -69,6 +70,13 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     except UsageError as error:
         _fail(program, " ".join(str(error).split()))
     sys.exit(status)
+
+
+def command() -> str:
+    """The command line, for the record: `python launch/train.py …`, or `jaxeff train …`."""
+    if PROGRAM.name == "_program":  # In a wheel.
+        return shlex.join(["jaxeff", pathlib.Path(sys.argv[0]).stem, *sys.argv[1:]])
+    return shlex.join(["python", *sys.argv])
 
 
 def kernels() -> str:

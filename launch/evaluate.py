@@ -73,6 +73,11 @@ def main() -> int:
 
         if _MODEL.value is None:
             raise UsageError("--model is missing: which architecture are the weights of?")
+        if ":" in _MODEL.value:
+            raise UsageError(
+                f"--model={_MODEL.value}: PyTorch's weights are converted for packaged models "
+                "alone; --workdir=FOLDER evaluates a run of your own"
+            )
         models.check(_MODEL.value)
         name, dtype, image_size = _MODEL.value, "float32", _IMAGE_SIZE.value
         given = networks.parse_args(_MODEL_ARGS.value)

@@ -77,7 +77,8 @@ def load(specification: str, args: str | Mapping[str, object] = "") -> ModelSpec
     """
     import models
 
-    given = parse_args(args) if isinstance(args, str) else dict(args)
+    given = parse_args(args) if isinstance(args, str) else args
+    given = {key: _tuples(value) for key, value in given.items()}
     if ":" not in specification and not specification.endswith(".py"):
         models.check(specification)
         _check_args(models.variant(specification), specification, given)
@@ -116,7 +117,7 @@ def load_from_workdir(workdir: str, record) -> ModelSpec:
     Raises:
       UsageError: the copy is not there, or not what the run was trained with.
     """
-    args = {name: _tuples(value) for name, value in (record.model.args or {}).items()}
+    args = {key: _tuples(value) for key, value in (record.model.args or {}).items()}
     if record.model.source is None:
         return load(record.model.name, args)
     folder = pathlib.Path(workdir) / "source"
@@ -330,5 +331,5 @@ def _did_you_mean(name, known):
 
 
 def _tuples(value):
-    """JSON's lists as the tuples that they were."""
+    """Lists, which JSON makes of tuples, as tuples."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

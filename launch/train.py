@@ -21,8 +21,6 @@ flags or unreadable data.
 """
 
 import functools
-import shlex
-import sys
 
 import cli
 from absl import flags
@@ -246,7 +244,7 @@ def _run_from_flags():
         checkpoint_every=_CHECKPOINT_EVERY.value,
         accept_changed_data=_ACCEPT_CHANGED_DATA.value,
         profile=_PROFILE.value,
-        command=shlex.join(["python", *sys.argv]),
+        command=cli.command(),
         kernels=cli.kernels(),
     )
 

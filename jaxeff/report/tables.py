@@ -462,6 +462,7 @@ def measured(records: Sequence[Record], baseline: str = BASELINE) -> Table:
                     publications.date_text(within[key][0]),
                     publications.link_of(within[key][0]),
                     key.text,
+                    optimizer_text(within[key][0]),
                     len(within[key]),
                     len(runs),
                     _mean(runs, _epoch) if runs else None,
@@ -477,6 +478,7 @@ def measured(records: Sequence[Record], baseline: str = BASELINE) -> Table:
         "published",
         "publication",
         "recipe",
+        "optimizer",
         "runs",
         "reached",
         "epochs, mean",
@@ -554,6 +556,32 @@ def breakdown_measured(records: Sequence[Record], baseline: str = BASELINE) -> T
     return Table("table1_measured", "Table 1 of our own records", columns, tuple(rows), how)
 
 
+def optimizer_text(record: Record) -> str:
+    """The optimizer's transformations with their numbers: `trace(decay=0.9), scale_by_schedule`.
+
+    What they take beside numbers, such as schedules, stands in the record.
+    """
+    return _transformations(record.recipe["optimizer"])
+
+
+def _transformations(described):
+    if not isinstance(described, Mapping):
+        return str(described)
+    texts = []
+    for name, arguments in described.items():
+        if name == "chain":
+            texts += [_transformations(each) for each in arguments]
+            continue
+        numbers = arguments.items() if isinstance(arguments, Mapping) else ()
+        shown = ", ".join(
+            f"{key}={value:g}"
+            for key, value in numbers
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        )
+        texts.append(f"{name}({shown})" if shown else name)
+    return ", ".join(texts)
+
+
 def runs(records: Sequence[Record]) -> Table:
     """Every record: what it measured, and how to trace it."""
     rows = []
@@ -568,6 +596,7 @@ def runs(records: Sequence[Record]) -> Table:
                 publications.date_text(record),
                 publications.link_of(record),
                 record.recipe["name"],
+                optimizer_text(record),
                 record.seed,
                 record.status,
                 record.target.epoch,
@@ -589,6 +618,7 @@ def runs(records: Sequence[Record]) -> Table:
         "published",
         "publication",
         "recipe",
+        "optimizer",
         "seed",
         "status",
         "epoch of the crossing",

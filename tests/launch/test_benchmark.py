@@ -2,6 +2,7 @@ import importlib
 import itertools
 import json
 import pathlib
+import types
 
 import PIL.Image
 import pytest
@@ -50,7 +51,8 @@ def run_steps(monkeypatch):
         monkeypatch.setattr(step, "measure", measure)
         names = ("alexnet", "vgg11", "resnet18", "resnet34")
         work = {"image_size": 64, "batch_size": 64, "dtype": "float32", "threads": None}
-        step.run(names, ["torch"], **work, turns=1, turn_seconds=1.0, **options)
+        chosen = [types.SimpleNamespace(specification=n, name=n, args={}) for n in names]
+        step.run(chosen, ["torch"], **work, turns=1, turn_seconds=1.0, **options)
 
     return run
 

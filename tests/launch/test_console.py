@@ -106,6 +106,8 @@ def test_a_folder_with_a_network_and_hostile_names_trains_from_the_wheel(wheel, 
     flags = ("--dataset=synthetic", "--image_size=8", "--epochs=1", "--workdir=run")
     trained = _jaxeff("train", "--model=mynet.py:MyNet", *flags, cwd=tmp_path, path=wheel)
     assert trained.returncode in (0, 3), trained.stderr
-    assert json.loads((tmp_path / "run" / "record.json").read_text())["model"]["name"] == "MyNet"
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["model"]["name"] == "MyNet"
+    assert record["command"].startswith("jaxeff train --model=mynet.py:MyNet")
     evaluated = _jaxeff("evaluate", "--workdir=run", cwd=tmp_path, path=wheel)
     assert evaluated.stdout.startswith("MyNet on synthetic at 8 px"), evaluated.stderr

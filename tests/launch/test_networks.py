@@ -61,7 +61,8 @@ def _cost(specification, args="", dtype="float32"):
     """Counts a training step, which traces all of it; errors as the commands tell them."""
     with user_files.errors_explained():
         module = networks.load(specification, args).make_module(10, dtype)
-        return train.training_cost(module, optax.sgd(0.1), _task(), 8)
+        recipe = train.Recipe("own", epochs=1, batch_size=8, optimizer=optax.sgd(0.1))
+        return train.training_cost(module, recipe, _task())
 
 
 def _refusal(specification, args="", dtype="float32"):
@@ -88,6 +89,14 @@ def test_a_class_of_a_file_is_a_network_with_its_facts(write):
     assert set(variables["params"]) == {"Dense_0", "BatchNorm_0", "Dense_1"}
     assert _cost("mynet.py:MyNet", "width=4").params == 16 + 8 + 50
     assert pickle.loads(pickle.dumps(spec)).facts == spec.facts
+
+
+def test_the_network_of_the_documentation_does(write):
+    text = (ROOT / "docs" / "own_networks.md").read_text()
+    write(text.split("```python\n")[1].split("```")[0])
+    # 27 x 32 + 32, scale and bias of 32, 32 x 10 + 10.
+    assert _cost("mynet.py:MyNet").params == 27 * 32 + 32 + 64 + 330
+    assert networks.load("mynet.py:MyNet").published == "2026-05-01"
 
 
 def test_packaged_networks_take_arguments_too():
@@ -330,6 +339,13 @@ def test_a_run_keeps_its_file_goes_on_with_the_same_and_is_evaluated_from_the_co
     assert_one_line_and_exit_2(
         run_command("evaluate", "--workdir=run", cwd=tmp_path), "changed since the run trained"
     )
+
+
+def test_a_batch_norm_of_ones_own_is_refused_on_several_devices_with_its_line(write, tmp_path):
+    write(NET.replace("nn.BatchNorm(use_running_average=not train)(x)", "x - x.mean(0)"))
+    flags = ("--model=mynet.py:MyNet", "--epochs=1", *COMMON)
+    refused = run_command("train", *flags, cwd=tmp_path, devices=4)
+    assert_one_line_and_exit_2(refused, "mynet.py, line 14: what MyNet computes depends on how")
 
 
 def test_every_command_that_takes_models_takes_files(write, tmp_path):

@@ -199,12 +199,12 @@ def test_heads_sort_numbers_as_numbers_with_empty_cells_last(folder, browser):
     def column():
         return browser.execute_script(
             "return [...document.querySelectorAll('[data-name=measured] tbody tr')]"
-            ".map(row => row.cells[8].dataset.value)"
+            ".map(row => row.cells[9].dataset.value)"
         )
 
     def press():
         browser.execute_script(
-            "document.querySelectorAll('[data-name=measured] thead button')[8].click()"
+            "document.querySelectorAll('[data-name=measured] thead button')[9].click()"
         )
 
     press()
@@ -216,7 +216,7 @@ def test_heads_sort_numbers_as_numbers_with_empty_cells_last(folder, browser):
     down = [float(value) for value in column() if value]
     assert down == up[::-1]
     assert column()[-1] == ""
-    head = "return document.querySelectorAll('[data-name=measured] thead th')[8].ariaSort"
+    head = "return document.querySelectorAll('[data-name=measured] thead th')[9].ariaSort"
     assert browser.execute_script(head) == "descending"
 
 

@@ -160,6 +160,22 @@ def test_factors_are_against_the_model_that_is_asked_for_and_against_no_other():
     assert finding.factor is None, "a user's alexnet is not AlexNet"
 
 
+def test_the_optimizer_is_named_with_its_numbers():
+    record = run()
+    schedule = {"cosine": {"init_value": 0.1}}
+    optimizer = {
+        "chain": [
+            {"add_decayed_weights": {"weight_decay": 5e-4, "mask": "a function"}},
+            {"chain": [{"trace": {"decay": 0.9, "nesterov": True}}]},
+            {"scale_by_schedule": {"step_size_fn": schedule}},
+        ]
+    }
+    record = dataclasses.replace(record, recipe={**record.recipe, "optimizer": optimizer})
+    text = "add_decayed_weights(weight_decay=0.0005), trace(decay=0.9), scale_by_schedule"
+    for table in (tables.measured([record]), tables.runs([record])):
+        assert _rows(table)[0]["optimizer"] == text
+
+
 def test_every_row_has_a_date_and_a_link_or_is_undated():
     own = dataclasses.replace(
         run().model, name="MyNet", source="0" * 64, published="2026-05-01", url="https://x.org/a"

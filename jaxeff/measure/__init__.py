@@ -9,3 +9,7 @@ from jaxeff.measure.interval import factor as factor
 from jaxeff.measure.interval import paired_factor as paired_factor
 from jaxeff.measure.interval import relative_spread as relative_spread
 from jaxeff.measure.interval import seeds_needed as seeds_needed
+from jaxeff.measure.table import Row as Row
+from jaxeff.measure.table import as_csv as as_csv
+from jaxeff.measure.table import table as table
+from jaxeff.measure.table import text as text

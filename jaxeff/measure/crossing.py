@@ -46,16 +46,19 @@ def crossing(
     """The crossing of a run.
 
     Args:
-      record: of the run, with at least one evaluation.
+      record: of the run; one that diverged before its first evaluation never got there.
       level: of the metric; None takes the run's own target, and its metric.
       metric: key of the curve's metrics; None takes the target's.
       unit: one of `UNITS`.
 
     Raises:
-      ValueError: the record has no evaluation, or there is no such unit.
+      ValueError: there is no such unit.
     """
+    if unit not in UNITS:
+        raise ValueError(f"unit {unit!r}: give one of {', '.join(UNITS)}")
     if not record.curve:
-        raise ValueError(f"run {record.run_id} has no evaluation")
+        cost = {"xla": record.compute.train_flops, "paper": record.compute.paper_flops, "epoch": 0}
+        return Crossing(float(cost[unit]), math.inf, math.inf, record.seed)
     level = record.target.value if level is None else level
     metric = metric or record.target.metric
     direction = record.task["metrics"][metric]
@@ -105,6 +108,4 @@ def _spent(record, point, unit):
         return float(point.train_flops)
     if unit == "paper":
         return float(record.compute.schedule.paper_flops(point.step))
-    if unit == "epoch":
-        return float(point.epoch)
-    raise ValueError(f"unit {unit!r}: give one of {', '.join(UNITS)}")
+    return float(point.epoch)

@@ -77,7 +77,7 @@ def compute_to_level(crossings: Sequence[Crossing]) -> Estimate:
     ends = [
         time if math.isfinite(time) else c.after for time, c in zip(times, crossings, strict=True)
     ]
-    low, high = _interval(np.log(ends))
+    low, high = _interval(np.log(np.maximum(ends, 1e-300)))
     if missed and _most_misses(missed, count) >= 0.5:
         high = math.inf
     low, high = math.exp(low), math.exp(high) if math.isfinite(high) else math.inf

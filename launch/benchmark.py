@@ -32,8 +32,11 @@ import cli
 from absl import flags
 
 _MODELS = flags.DEFINE_string(
-    "models", "shufflenet_v2", "Architectures: names with commas between, paper or all."
+    "models",
+    "shufflenet_v2",
+    "Architectures: names with commas between, paper or all; yours as FILE.py:NAME.",
 )
+_MODEL_ARGS = flags.DEFINE_string("model_args", "", "Arguments of the models, such as width=64.")
 _AGAINST = flags.DEFINE_list(
     "against",
     "torch",
@@ -75,10 +78,10 @@ _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print
 
 def step() -> int:
     """The training step of each model against its peers."""
+    import networks
     from benchmarks import step
     from benchmarks.contenders import CONTENDERS, without_kernels
 
-    import models
     from jaxeff import cpu
     from jaxeff.errors import UsageError
 
@@ -89,9 +92,18 @@ def step() -> int:
     for name in _WITHOUT.value:
         if name not in cpu.NAMES:
             raise UsageError(f"--without={name}: give some of {', '.join(cpu.NAMES)}")
+    chosen = networks.load_all(_MODELS.value, _MODEL_ARGS.value)
+    for model in chosen:
+        if (model.source or model.args) and any(
+            name.startswith("torch") for name in _AGAINST.value
+        ):
+            raise UsageError(
+                f"--against={','.join(_AGAINST.value)}: PyTorch has no {model.specification}"
+                f"{' with --model_args' if model.args else ''}: give --against=jit or xla"
+            )
     cpu.uninstall()  # Each contender installs what it computes with.
     step.run(
-        models.select(_MODELS.value),
+        chosen,
         {name: CONTENDERS[name] for name in _AGAINST.value} | without_kernels(_WITHOUT.value),
         image_size=_IMAGE_SIZE.value or 64,
         batch_size=_BATCH_SIZE.value,
@@ -151,9 +163,9 @@ def input_pipeline() -> int:
 
 
 def _loops(run, dataset):
-    import models
+    import networks
 
-    for model in models.select(_MODELS.value):
+    for model in networks.load_all(_MODELS.value, _MODEL_ARGS.value):
         run(
             model,
             dataset,

@@ -6,6 +6,11 @@ import sys
 
 from absl import flags
 
+# `import models` is ours, whatever lies in the current folder; in a wheel nothing else finds it.
+PROGRAM = pathlib.Path(__file__).resolve().parents[1]
+if str(PROGRAM) not in sys.path[:2]:
+    sys.path.insert(1, str(PROGRAM))
+
 _COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache",
     True,
@@ -22,8 +27,9 @@ _CPU_KERNELS = flags.DEFINE_enum(
 def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     """Parses the flags, calls `main()` and exits with the status that it returns.
 
-    A wrong flag, a leftover argument or a `jaxeff.errors.UsageError` prints one line on standard
-    error and exits with status 2. `--help` prints the module's docstring and its flags.
+    A wrong flag, a leftover argument, a `jaxeff.errors.UsageError` or an error in a user's own file
+    prints one line on standard error and exits with status 2. `--help` prints the module's
+    docstring and its flags.
 
     Args:
       main: takes nothing and returns the exit status; imports what is slow to import by itself, so
@@ -52,11 +58,14 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
     if leftover:
         _fail(program, f"unexpected argument {leftover[0]!r}: flags are written --name=value")
 
+    import user_files
+
     from jaxeff.errors import UsageError
 
     _prepare_jax()
     try:
-        status = main(*subcommand)
+        with user_files.errors_explained():
+            status = main(*subcommand)
     except UsageError as error:
         _fail(program, " ".join(str(error).split()))
     sys.exit(status)

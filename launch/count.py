@@ -25,11 +25,16 @@ each); the elements that convolutions and matrix products write in a forward pas
 
 import cli
 import counting
+import networks
+import user_files
 from absl import flags
 
 _MODELS = flags.DEFINE_string(
-    "models", "paper", "Names with commas between, paper (the sixteen of Table 3) or all."
+    "models",
+    "paper",
+    "Names with commas between, paper (the sixteen of Table 3) or all; yours as FILE.py:NAME.",
 )
+_MODEL_ARGS = flags.DEFINE_string("model_args", "", "Arguments of the models, such as width=64.")
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", 224, "Side of the images in pixels.", lower_bound=1
 )
@@ -55,18 +60,17 @@ def main() -> int:
         print(function_cost(_FN.value))
         return 0
 
-    import models
     from jaxeff.errors import UsageError
 
-    names = models.select(_MODELS.value)
+    chosen = networks.load_all(_MODELS.value, _MODEL_ARGS.value)
     if _BREAKDOWN.value:
-        if len(names) > 1:
-            raise UsageError(f"--breakdown is for one model, and --models names {len(names)}")
-        print(breakdown(names[0]))
+        if len(chosen) > 1:
+            raise UsageError(f"--breakdown is for one model, and --models names {len(chosen)}")
+        print(breakdown(chosen[0]))
         return 0
     rows = counting.in_parallel(
         count,
-        names,
+        chosen,
         image_size=_IMAGE_SIZE.value,
         batch_size=_BATCH_SIZE.value,
         num_classes=_NUM_CLASSES.value,
@@ -82,9 +86,7 @@ def function_cost(place: str):
     Raises:
       UsageError: the file cannot be read or run, or lacks the function or its arguments.
     """
-    import importlib.util
     import pathlib
-    import sys
 
     from jaxeff import compute
     from jaxeff.errors import UsageError
@@ -95,39 +97,35 @@ def function_cost(place: str):
     path = pathlib.Path(file).expanduser()
     if not path.is_file():
         raise UsageError(f"--fn={place}: there is no file {path}")
-    sys.path.insert(0, str(path.parent))  # As if the file had been started: it may import others.
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        function, arguments = getattr(module, name), getattr(module, f"{name}_arguments")()
-    except AttributeError as error:
+    user_file = user_files.run_file(path)
+    function, make_arguments = map(user_file.constant, (name, f"{name}_arguments"))
+    if function is None or make_arguments is None:
         raise UsageError(
             f"--fn={place}: the file needs {name} and {name}_arguments(), which returns its "
-            f"arguments ({error})"
-        ) from error
-    except Exception as error:
-        raise UsageError(f"--fn={place}: {type(error).__name__} in {path}: {error}") from error
+            "arguments"
+        )
+    arguments = make_arguments()
     if isinstance(arguments, dict):
         return compute.step_cost(function, **arguments)
     return compute.step_cost(function, *arguments)
 
 
-def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> dict:
-    """Returns what architecture `name` costs, by column; None where the paper has no number."""
+def count(model, *, image_size: int, batch_size: int, num_classes: int) -> dict:
+    """Returns what `model` costs, by column; None where the paper has no number."""
     import jax
     import jax.numpy as jnp
 
-    import models
     from jaxeff import compute
     from jaxeff.report import published
+    from jaxeff.train import user_module
 
-    module = models.create(name, num_classes)
+    name, module = model.name, model.make_module(num_classes)
     cost = counting.training_cost(
-        name, image_size=image_size, batch_size=batch_size, num_classes=num_classes
+        model, image_size=image_size, batch_size=batch_size, num_classes=num_classes
     )
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(images.shape)))
+    streams = user_module.initial_streams(module, jax.random.key(0))
+    variables = jax.eval_shape(lambda: module.init(streams, jnp.zeros(images.shape)))
     row = {
         "model": name,
         "params": cost.params,
@@ -143,7 +141,7 @@ def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> d
         "compute_xla": None,
     }
     in_paper = {printed.our_name: printed for printed in published.alexnet_level()}.get(name)
-    if in_paper is not None and image_size == 224:
+    if in_paper is not None and model.source is None and not model.args and image_size == 224:
         images_trained_on = in_paper.epochs * compute.IMAGENET_EPOCH_IMAGES
         row |= {
             "paper_macs_forward_per_image": in_paper.macs_forward,
@@ -158,15 +156,17 @@ def count(name: str, *, image_size: int, batch_size: int, num_classes: int) -> d
     return row
 
 
-def breakdown(name: str) -> str:
-    """Returns a table of the operations in a training step of `name`, layer by layer."""
+def breakdown(model) -> str:
+    """Returns a table of the operations in a training step of `model`, layer by layer."""
     cost = counting.training_step_cost(
-        name,
+        model,
         image_size=_IMAGE_SIZE.value,
         batch_size=_BATCH_SIZE.value,
         num_classes=_NUM_CLASSES.value,
     )
-    title = f"{name} at {_IMAGE_SIZE.value} px: one training step of {_BATCH_SIZE.value} images"
+    title = (
+        f"{model.name} at {_IMAGE_SIZE.value} px: one training step of {_BATCH_SIZE.value} images"
+    )
     return f"{title}\n\n{cost}"
 
 

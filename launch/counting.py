@@ -1,18 +1,18 @@
 """Counts models' training steps as the paper trains them, several at a time."""
 
 
-def training_cost(name: str, *, image_size: int, batch_size: int, num_classes: int):
-    """Counts one step of the paper's recipe for architecture `name`.
+def training_cost(model, *, image_size: int, batch_size: int, num_classes: int):
+    """Counts one step of the paper's recipe for `model`, a `networks.ModelSpec`.
 
     Returns:
       A `jaxeff.train.TrainingCost`.
     """
     from jaxeff import train
 
-    return train.training_cost(*_paper_training(name, image_size, batch_size, num_classes))
+    return train.training_cost(*_paper_training(model, image_size, batch_size, num_classes))
 
 
-def training_step_cost(name: str, *, image_size: int, batch_size: int, num_classes: int):
+def training_step_cost(model, *, image_size: int, batch_size: int, num_classes: int):
     """Counts the step of `training_cost` by layer and phase.
 
     Returns:
@@ -20,27 +20,26 @@ def training_step_cost(name: str, *, image_size: int, batch_size: int, num_class
     """
     from jaxeff import train
 
-    return train.training_step_cost(*_paper_training(name, image_size, batch_size, num_classes))
+    return train.training_step_cost(*_paper_training(model, image_size, batch_size, num_classes))
 
 
-def _paper_training(name: str, image_size: int, batch_size: int, num_classes: int):
-    """Returns a model, the optimizer of the paper's recipe for it, the task and the batch size."""
-    import models
+def _paper_training(model, image_size: int, batch_size: int, num_classes: int):
+    """Returns a model, the paper's recipe for it and the task."""
     from jaxeff import compute, data, tasks, train
 
-    recipe = train.resolve("paper", name, batch_size=batch_size)
-    steps_per_epoch = compute.IMAGENET_EPOCH_IMAGES / batch_size
-    tx = train.make_optimizer(recipe, round(recipe.epochs * steps_per_epoch), steps_per_epoch)
+    recipe = train.resolve(
+        "paper", model.name, train_examples=compute.IMAGENET_EPOCH_IMAGES, batch_size=batch_size
+    )
     # Only sizes and the normalisation, which is ImageNet's, are counted; no image is looked at.
     task = tasks.ImageClassification(data.load("synthetic"), image_size)
-    return models.create(name, num_classes), tx, task, batch_size
+    return model.make_module(num_classes), recipe, task
 
 
-def in_parallel(function, names: list[str], **arguments) -> list:
-    """Calls `function(name, **arguments)` for each name, on all cores, with a progress bar.
+def in_parallel(function, models: list, **arguments) -> list:
+    """Calls `function(model, **arguments)` for each model, on all cores, with a progress bar.
 
     Returns:
-      The results in the order of `names`.
+      The results in the order of `models`, which are `networks.ModelSpec`.
     """
     import concurrent.futures
     import functools
@@ -50,12 +49,28 @@ def in_parallel(function, names: list[str], **arguments) -> list:
     from rich.console import Console
     from rich.progress import track
 
-    counting = functools.partial(function, **arguments)
-    workers = min(len(names), os.cpu_count() or 1)
+    counting = functools.partial(_count, function, **arguments)
+    workers = min(len(models), os.cpu_count() or 1)
     if workers == 1:
-        return [counting(name) for name in names]
+        return [counting(model) for model in models]
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
-        rows = pool.map(counting, names)
+        rows = pool.map(counting, models)
         console = Console(stderr=True)
-        return list(track(rows, "counting", len(names), console=console, transient=True))
+        shown = track(
+            rows,
+            "counting",
+            len(models),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        return list(shown)
+
+
+def _count(function, model, **arguments):
+    """Calls `function`; errors travel between processes without the lines that they came from."""
+    import user_files
+
+    with user_files.errors_explained():
+        return function(model, **arguments)

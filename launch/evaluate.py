@@ -7,20 +7,36 @@ evaluates the newest checkpoint of a run of train.py on the data set of that run
     python launch/evaluate.py --model=resnet50 --torch_weights=resnet50.safetensors \\
         --dataset=image_folder --data_dir=/data/imagenet
 
-evaluates weights in PyTorch's format, such as torchvision's published ones: .safetensors, or .pth
-and .pt where PyTorch is installed (nothing but arrays is read from them).
+evaluates weights in PyTorch's format, such as torchvision's published ones: .safetensors, or
+.pth, .pt, .bin, .ckpt and .pth.tar where PyTorch is installed (no code in them is ever run). Of a
+training script's checkpoint, the weights below state_dict, model_state_dict or model are taken.
 """
 
 import cli
 from absl import flags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of train.py.")
+_EMA = flags.DEFINE_bool(
+    "ema", False, "With --workdir: the averaged parameters, where the run's recipe keeps them."
+)
 _MODEL = flags.DEFINE_string("model", None, "Architecture, with --torch_weights.")
+_MODEL_ARGS = flags.DEFINE_string("model_args", "", "Arguments of the architecture.")
 _TORCH_WEIGHTS = flags.DEFINE_string("torch_weights", None, "File of PyTorch weights.")
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set, as for train.py. Default: that of the run, or digits."
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder or file of the data set, where it needs one."
+)
+_TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", None, "Split or slice, as for train.py. Default: that of the run."
+)
+_VALIDATION_SPLIT = flags.DEFINE_string(
+    "validation_split", None, "Likewise, the one to measure on. Default: that of the run."
+)
+_SPLIT_SEED = flags.DEFINE_integer(
+    "split_seed", None, "As for train.py. Default: that of the run.", lower_bound=0
+)
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side in pixels at which the network sees the images.", lower_bound=1
 )
@@ -31,7 +47,11 @@ _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print
 
 def main() -> int:
     """Evaluates what the flags name; returns the exit status."""
+    import dataclasses
     import json
+    import sys
+
+    import networks
 
     import models
     from jaxeff import data, tasks, train
@@ -40,13 +60,14 @@ def main() -> int:
     if (_WORKDIR.value is None) == (_TORCH_WEIGHTS.value is None):
         raise UsageError("give either --workdir=FOLDER or --model=NAME with --torch_weights=FILE")
     if _WORKDIR.value is not None:
-        variables, record = train.restore_variables(_WORKDIR.value)
-        name, dtype = record.model.name, record.recipe["dtype"]
+        variables, record = train.restore_variables(_WORKDIR.value, average=_EMA.value)
+        model, dtype = networks.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
         image_size = _IMAGE_SIZE.value or record.task["image_size"]
-        dataset_name = _DATASET.value or record.dataset.name
-        if _DATASET.value is None and dataset_name not in data.names():
-            dataset_name = "image_folder"
-        num_classes, weights, fields = record.task["num_classes"], _WORKDIR.value, {}
+        dataset_name, of_run = _DATASET.value or record.dataset.name, record.task
+        is_sliced = "train_split" in of_run or "validation_split" in of_run
+        if _DATASET.value is None and dataset_name not in data.names() and not is_sliced:
+            dataset_name = of_run.get("source", "image_folder")
+        num_classes, weights = record.task["num_classes"], _WORKDIR.value
     else:
         from models import torch_weights
 
@@ -54,27 +75,40 @@ def main() -> int:
             raise UsageError("--model is missing: which architecture are the weights of?")
         models.check(_MODEL.value)
         name, dtype, image_size = _MODEL.value, "float32", _IMAGE_SIZE.value
-        fields = models.torch_fields(name)
+        given = networks.parse_args(_MODEL_ARGS.value)
+        model = networks.load(name, {**models.torch_fields(name), **given})
         state = torch_weights.read_state_dict(_TORCH_WEIGHTS.value)
         variables = torch_weights.convert(name, state)
         num_classes, weights = torch_weights.num_classes(name, state), _TORCH_WEIGHTS.value
-        dataset_name = _DATASET.value or "digits"
+        dataset_name, of_run = _DATASET.value or "digits", {}
 
-    dataset = data.load(dataset_name, data_dir=_DATA_DIR.value, image_size=image_size)
+    chosen = {
+        "train_split": _TRAIN_SPLIT.value,
+        "validation_split": _VALIDATION_SPLIT.value,
+        "split_seed": _SPLIT_SEED.value,
+    }
+    if _DATASET.value is None:
+        chosen = {key: of_run.get(key) if value is None else value for key, value in chosen.items()}
+    dataset = data.load(dataset_name, data_dir=_DATA_DIR.value, image_size=image_size, **chosen)
+    if "mean" in of_run:  # What the network was trained with, whatever it is evaluated on.
+        mean, std = tuple(of_run["mean"]), tuple(of_run["std"])
+        dataset = dataclasses.replace(dataset, mean=mean, std=std)
+    for note in dataset.notes:
+        print(f"note: {note}", file=sys.stderr)
     if num_classes != len(dataset.class_names):
         raise UsageError(
             f"{weights} tells {num_classes} classes apart and {dataset.name} has "
             f"{len(dataset.class_names)}: give the data set that it was trained for"
         )
     metrics = train.evaluate_variables(
-        models.create(name, num_classes, dtype, **fields),
+        model.make_module(num_classes, dtype),
         variables,
         tasks.ImageClassification(dataset, dataset.image_size),
         _BATCH_SIZE.value,
         _NUM_WORKERS.value,
     )
     result = {
-        "model": name,
+        "model": model.name,
         "weights": weights,
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
@@ -85,7 +119,8 @@ def main() -> int:
     if _FORMAT.value == "json":
         print(json.dumps(result))
     else:
-        print(f"{name} on {dataset.name} at {dataset.image_size} px, {result['images']:,} images")
+        shown = f"{dataset.name} at {dataset.image_size} px, {result['images']:,} images"
+        print(f"{model.name} on {shown}")
         print(f"  top-1  {100 * metrics['top1']:.2f} %")
         print(f"  top-5  {100 * metrics['top5']:.2f} %")
         print(f"  loss   {metrics['loss']:.4f}")

@@ -32,8 +32,11 @@ from absl import flags
 VALIDATION_IMAGES = 50_000
 
 _MODELS = flags.DEFINE_string(
-    "models", "paper", "Names with commas between, paper (the sixteen of Table 3) or all."
+    "models",
+    "paper",
+    "Names with commas between, paper (the sixteen of Table 3) or all; yours as FILE.py:NAME.",
 )
+_MODEL_ARGS = flags.DEFINE_string("model_args", "", "Arguments of the models, such as width=64.")
 _DEVICE = flags.DEFINE_string("device", "v5e", "Such as v5e, v4, v6e, a100, h100, 'NVIDIA L4'.")
 _DEVICES = flags.DEFINE_integer("devices", 8, "JAX devices, over all hosts.", lower_bound=1)
 _UTILIZATION = flags.DEFINE_float(
@@ -80,7 +83,8 @@ def main() -> int:
     # Counting touches no accelerator, here and in the processes that this one starts.
     os.environ["JAX_PLATFORMS"] = "cpu"
 
-    import models
+    import networks
+
     from jaxeff import compute
     from jaxeff.compute.hardware import DEVICES_PER_CHIP, PEAKS
     from jaxeff.errors import UsageError
@@ -95,11 +99,11 @@ def main() -> int:
         raise UsageError(
             f"--dtype={_DTYPE.value}: no peak is published for {device_kind}; give another"
         )
-    names = models.select(_MODELS.value)
-    epochs = {name: epochs_of(name) for name in names}
+    chosen = networks.load_all(_MODELS.value, _MODEL_ARGS.value)
+    epochs = [epochs_of(model) for model in chosen]
     costs = counting.in_parallel(
         counting.training_cost,
-        names,
+        chosen,
         image_size=_IMAGE_SIZE.value,
         batch_size=_BATCH_SIZE.value,
         num_classes=_NUM_CLASSES.value,
@@ -121,7 +125,8 @@ def main() -> int:
         "dtype": _DTYPE.value,
     }
     rows = [
-        plan(name, epochs[name], cost, assumptions) for name, cost in zip(names, costs, strict=True)
+        plan(model.name, passes, cost, assumptions)
+        for model, passes, cost in zip(chosen, epochs, costs, strict=True)
     ]
     total = {
         key: None if rows[0][key] is None else sum(row[key] for row in rows)
@@ -131,7 +136,7 @@ def main() -> int:
     return 0
 
 
-def epochs_of(name: str) -> float:
+def epochs_of(model) -> float:
     """Returns `--epochs`, or those that the paper's Table 3 prints for a model."""
     from jaxeff.errors import UsageError
     from jaxeff.report import published
@@ -139,9 +144,9 @@ def epochs_of(name: str) -> float:
     if _EPOCHS.value is not None:
         return _EPOCHS.value
     printed = {row.our_name: row.epochs for row in published.alexnet_level()}
-    if name not in printed:
-        raise UsageError(f"the paper prints no epochs for {name}: give --epochs")
-    return printed[name]
+    if model.source is not None or model.name not in printed:
+        raise UsageError(f"the paper prints no epochs for {model.name}: give --epochs")
+    return printed[model.name]
 
 
 def plan(name: str, epochs: float, cost, assumptions: dict) -> dict:

@@ -34,6 +34,11 @@ _RECORDS = flags.DEFINE_list(
 )
 _OUT = flags.DEFINE_string("out", "report", "Folder to write.")
 _IMPORT = flags.DEFINE_string("import", None, "CSV file with rows that others measured.")
+_BASELINE = flags.DEFINE_string(
+    "baseline",
+    "alexnet",
+    "Model against which the factors of the records are, by its name in them.",
+)
 _EXPORT_SOTA = flags.DEFINE_string("export_sota", None, "CSV file to write.")
 _COMPUTE_GROWTH = flags.DEFINE_float(
     "compute_growth", 300_000, "Effective compute: growth of the largest trainings' operations."
@@ -82,14 +87,14 @@ def main() -> int:
     valid, refused = files.read_records(paths, progress)
     for line in refused:
         print(f"left out: {line}", file=sys.stderr)
-    made = analysis.analyse(valid, refused, imported, effective)
+    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value)
     out = pathlib.Path(_OUT.value)
     files.write(made, out)
     print(summary(made))
     print(f"page    {out / 'index.html'}")
     print(f"also    {out}/tables/*.csv, {out}/figures/*.{{png,svg}}, {out / 'audit.md'}")
     if _EXPORT_SOTA.value:
-        beside = files.write_exchange(valid, _EXPORT_SOTA.value)
+        beside = files.write_exchange(valid, _EXPORT_SOTA.value, _BASELINE.value)
         print(f"export  {_EXPORT_SOTA.value}, {beside}")
     return 0
 

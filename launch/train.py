@@ -20,6 +20,7 @@ finite); 75 interrupted by SIGTERM or SIGINT after a checkpoint, run the same co
 flags or unreadable data.
 """
 
+import functools
 import shlex
 import sys
 
@@ -27,16 +28,49 @@ import cli
 from absl import flags
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Architecture, such as shufflenet_v2 or alexnet; a wrong name lists near ones."
+    "model",
+    None,
+    "Architecture, such as shufflenet_v2 or alexnet (a wrong name lists near ones), or your own: "
+    "FILE.py:NAME or package.module:NAME, a Flax module class or a function of num_classes.",
+)
+_MODEL_ARGS = flags.DEFINE_string(
+    "model_args", "", "Arguments of the architecture, such as width=64,depth=3,stages=(2,2)."
 )
 _DATASET = flags.DEFINE_string(
     "dataset",
     "digits",
-    "Data set: digits (bundled, real), synthetic (bundled, procedural), image_folder (yours, see "
-    "--data_dir), imagenet2012 or another classification set of TensorFlow Datasets, such as "
-    "cifar10, prepared as ArrayRecord (below --data_dir, or ~/tensorflow_datasets).",
+    "Data set: digits (bundled, real), synthetic (bundled, procedural), image_folder, arrays or hf "
+    "(yours, see --data_dir), imagenet2012 or another classification set of TensorFlow Datasets, "
+    "such as cifar10, prepared as ArrayRecord (below --data_dir, or ~/tensorflow_datasets).",
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the data set, where it needs one: train/ and validation/ for image_folder, what "
+    "datasets.save_to_disk wrote or Parquet files for hf. For arrays, an .npz file that holds "
+    "train_images, train_labels, validation_images and validation_labels, or images and labels.",
+)
+_TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split",
+    None,
+    "Of a set of TensorFlow Datasets: the split or slice to train on, such as 'train[:90%]'.",
+)
+_VALIDATION_SPLIT = flags.DEFINE_string(
+    "validation_split", None, "Likewise, the one to measure on, such as 'train[90%:]'."
+)
+_SPLIT_SEED = flags.DEFINE_integer(
+    "split_seed",
+    None,
+    "Of arrays without a split: seed of the fifth of each class that is held out. Default: 0.",
+    lower_bound=0,
+)
+_NORMALISE = flags.DEFINE_enum(
+    "normalise",
+    "imagenet",
+    ["imagenet", "measured"],
+    "Mean and deviation to normalise with: ImageNet's, or those of the training images (of 10,000 "
+    "at equal distances, where there are more).",
+)
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
     None,
@@ -55,8 +89,9 @@ _EPOCHS = flags.DEFINE_float(
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
-    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule) or small. "
-    "Default: small for the bundled data sets, paper otherwise.",
+    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule), small, or a "
+    "file of your own, FILE.py, whose recipe(model_name, steps_per_epoch) returns a "
+    "jaxeff.train.Recipe. Default: small for the bundled data sets, paper otherwise.",
 )
 _LR = flags.DEFINE_float("lr", None, "Highest learning rate. Default: by recipe and model.")
 _TARGET = flags.DEFINE_string(
@@ -91,7 +126,20 @@ _CACHE = flags.DEFINE_enum(
     "none",
     ["none", "memory", "device"],
     "Training images of one size: decode them all at the start, and keep them in memory or on the "
-    "devices, which then crop and mirror them.",
+    "devices, which then crop and mirror them. Validation images are kept in memory as evaluation "
+    "sees them.",
+)
+_CHECK_DATA = flags.DEFINE_bool(
+    "check_data",
+    False,
+    "Decode every image before the first step, and name those that cannot be read. Without it, "
+    "validation images alone are opened.",
+)
+_ACCEPT_CHANGED_DATA = flags.DEFINE_bool(
+    "accept_changed_data",
+    False,
+    "Go on with the run in the workdir although its data has changed, such as where damaged images "
+    "were replaced or removed. Its record says so.",
 )
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image",
@@ -134,36 +182,36 @@ def main() -> int:
 
 def _run_from_flags():
     import dataclasses
-    import functools
     import pathlib
+
+    import networks
 
     import models
     from jaxeff import data, tasks, train
     from jaxeff.errors import UsageError
 
     if _MODEL.value is None:
-        raise UsageError(f"--model is missing: give one of {', '.join(models.names())}")
-    models.check(_MODEL.value)
+        raise UsageError(f"--model is missing: give FILE.py:NAME or one of {models.summary()}")
+    model = networks.load(_MODEL.value, _MODEL_ARGS.value)
     if not _EVAL_EVERY.value > 0:
         raise UsageError(f"--eval_every={_EVAL_EVERY.value}: give a number of epochs above 0")
-    dataset = data.load(_DATASET.value, data_dir=_DATA_DIR.value, image_size=_IMAGE_SIZE.value)
-    if _CACHE.value != "none":
-        dataset = data.in_memory(dataset, _progress)
-    recipe = train.resolve(
-        _RECIPE.value or ("small" if dataset.in_memory else "paper"),
-        _MODEL.value,
-        batch_size=_BATCH_SIZE.value,
-        epochs=_EPOCHS.value,
-        lr=_LR.value,
+    dataset = data.load(
+        _DATASET.value,
+        data_dir=_DATA_DIR.value,
+        image_size=_IMAGE_SIZE.value,
+        train_split=_TRAIN_SPLIT.value,
+        validation_split=_VALIDATION_SPLIT.value,
+        split_seed=_SPLIT_SEED.value,
     )
-    if not dataset.horizontal_flip:
-        transforms = dataclasses.replace(recipe.transforms, horizontal_flip=False)
-        recipe = dataclasses.replace(recipe, transforms=transforms)
+    recipe, recipe_sources = _recipe(model.name, dataset)
     task = tasks.ImageClassification(
         dataset,
         dataset.image_size,
         recipe.transforms,
+        batch_transforms=recipe.batch_transforms,
         label_smoothing=recipe.label_smoothing,
+        loss_function=recipe.loss,
+        test_time_flips=recipe.test_time_flips,
         on_bad_image=_ON_BAD_IMAGE.value,
         cache_on_devices=_CACHE.value == "device",
     )
@@ -173,16 +221,22 @@ def _run_from_flags():
             f"--target is missing, and {dataset.name} has no default: give the accuracy to reach, "
             "such as --target=top1:0.55"
         )
-    workdir = f"runs/{_MODEL.value}-{dataset.name}-{recipe.name}-s{_SEED.value}"
+    metrics = task.metrics
+    if recipe.ema is not None:
+        metrics = (*metrics, *tasks.averages_of(metrics))
+    level = tasks.parse_target(target, metrics)
+    default = f"runs/{model.name}-{dataset.name}-{recipe.name}-s{_SEED.value}"
+    workdir = pathlib.Path(_WORKDIR.value or default).expanduser()
     return train.Run(
-        model=_MODEL.value,
-        make_module=functools.partial(
-            models.create, _MODEL.value, dataset.num_classes, _DTYPE.value
-        ),
-        task=task,
+        model=model.name,
+        make_module=functools.partial(model.make_module, dataset.num_classes, _DTYPE.value),
+        model_facts=model.facts,
+        sources={**model.sources, **recipe_sources},
+        # Last, since it may take minutes and the flags above may be wrong.
+        task=dataclasses.replace(task, dataset=_prepared(dataset, workdir)),
         recipe=recipe,
-        target=tasks.parse_target(target, task.metrics),
-        workdir=pathlib.Path(_WORKDIR.value or workdir).expanduser(),
+        target=level,
+        workdir=workdir,
         dtype=_DTYPE.value,
         seed=_SEED.value,
         stop_at_target=_STOP_AT_TARGET.value,
@@ -190,18 +244,86 @@ def _run_from_flags():
         num_workers=_loader_processes(dataset),
         log_every=_LOG_EVERY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
+        accept_changed_data=_ACCEPT_CHANGED_DATA.value,
         profile=_PROFILE.value,
         command=shlex.join(["python", *sys.argv]),
         kernels=cli.kernels(),
     )
 
 
-def _progress(items):
+def _recipe(model_name, dataset):
+    """The recipe as it applies to the model and the data, and the texts of the user's files."""
+    import dataclasses
+
+    import recipes
+
+    from jaxeff import train
+
+    name = _RECIPE.value or ("small" if dataset.in_memory else "paper")
+    resolve = functools.partial(
+        train.resolve,
+        model_name=model_name,
+        train_examples=len(dataset.train),
+        facts={"num_classes": dataset.num_classes, "image_size": dataset.image_size},
+        batch_size=_BATCH_SIZE.value,
+        epochs=_EPOCHS.value,
+        lr=_LR.value,
+    )
+    recipe, sources = recipes.load(name, resolve)
+    if not dataset.horizontal_flip:
+        transforms = dataclasses.replace(recipe.transforms, flip="none")
+        recipe = dataclasses.replace(recipe, transforms=transforms)
+    return recipe, sources
+
+
+def _prepared(dataset, workdir):
+    """The data set, checked, kept decoded and measured as far as the flags say."""
+    from jaxeff import data
+
+    _require_readable_images(dataset)
+    if _CACHE.value != "none":
+        dataset = data.in_memory(dataset, _bar("decoding training images"))
+        dataset = data.with_evaluation_crops(dataset, _bar("decoding validation images"))
+    if _NORMALISE.value == "measured":
+        dataset = _with_measured_normalisation(dataset, workdir)
+    return dataset
+
+
+def _require_readable_images(dataset) -> None:
+    """Ends the run where images cannot be read: all of them, or whether validation's open."""
+    from jaxeff import data
+
+    validation, name = dataset.validation, "validation image"
+    if not _CHECK_DATA.value:
+        unreadable = data.check_headers(validation, name, _bar("checking validation images"))
+        data.require_readable("validation", len(validation), unreadable)
+        return
+    training = dataset.train
+    unreadable = data.check_pixels(training, "training image", _bar("checking training images"))
+    unreadable += data.check_pixels(validation, name, _bar("checking validation images"))
+    data.require_readable("--check_data", len(training) + len(validation), unreadable)
+
+
+def _with_measured_normalisation(dataset, workdir):
+    """Measured, or as the run in `workdir` measured it at its start."""
+    import dataclasses
+
+    from jaxeff import data, records
+
+    if (workdir / "record.json").exists():
+        task = records.read(workdir / "record.json").task
+        if "mean" in task:
+            return dataclasses.replace(dataset, mean=tuple(task["mean"]), std=tuple(task["std"]))
+    return data.with_measured_normalisation(dataset, _bar("measuring training images"))
+
+
+def _bar(text: str):
+    """Wraps an iteration in a bar that is called `text`, on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    return track(items, "decoding", console=console, disable=not console.is_terminal)
+    return lambda items: track(items, text, console=console, disable=not console.is_terminal)
 
 
 def _loader_processes(dataset) -> int:

@@ -1,6 +1,7 @@
 """The table of architectures: each file of this folder adds its variants by name."""
 
 import difflib
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -55,9 +56,13 @@ FAMILIES = (
 VARIANTS = {name: module for family in FAMILIES for name, module in family.VARIANTS.items()}
 
 
+# What `select` takes besides names.
+GROUPS = {"paper": PAPER, "all": tuple(sorted(VARIANTS))}
+
+
 def names() -> tuple[str, ...]:
     """The names that `create` takes, sorted."""
-    return tuple(sorted(VARIANTS))
+    return GROUPS["all"]
 
 
 # What a module must be told to be torchvision's to the last bit, where our default is the paper's.
@@ -80,8 +85,23 @@ def check(name: str) -> None:
     """Raises `UsageError`, with the nearest known names, unless `create` takes `name`."""
     if name not in VARIANTS:
         near = difflib.get_close_matches(name, names(), n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(names())}"
-        raise UsageError(f"unknown model {name!r}: {hint}")
+        hint = f"did you mean {', '.join(near)}?" if near else f"known are {summary()}"
+        raise UsageError(f"unknown model {name!r}: {hint}; your own is FILE.py:NAME")
+
+
+def summary() -> str:
+    """The names by family, in one line: `alexnet; efficientnet_b0 and 7 more; …`."""
+    texts = []
+    for family in FAMILIES:
+        variants = list(family.VARIANTS)
+        many = len(variants) > 4
+        texts.append(f"{variants[0]} and {len(variants) - 1} more" if many else ", ".join(variants))
+    return "; ".join(texts)
+
+
+def variant(name: str) -> Callable:
+    """What makes the architecture `name`, a class or function of its fields."""
+    return VARIANTS[name]
 
 
 def select(text: str) -> tuple[str, ...]:
@@ -93,10 +113,8 @@ def select(text: str) -> tuple[str, ...]:
     Raises:
       UsageError: a name is unknown, or there is none.
     """
-    if text == "all":
-        return names()
-    if text == "paper":
-        return PAPER
+    if text in GROUPS:
+        return GROUPS[text]
     chosen = tuple(name.strip() for name in text.split(",") if name.strip())
     if not chosen:
         raise UsageError("--models is empty: give names with commas between, paper or all")

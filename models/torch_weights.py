@@ -29,6 +29,15 @@ LEAVES = {
 # Published weights of GoogLeNet hold its auxiliary classifiers, which only training uses.
 AUXILIARY = ("aux1.", "aux2.")
 
+# Under what training scripts save the parameters beside the rest, the first one there is taken.
+# Those that a run averaged (`model_ema` of torchvision, `state_dict_ema` of timm) come last.
+ENTRIES = ("state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema", "ema")
+# What wrappers put in front of every name: `DataParallel` and `AveragedModel`, `torch.compile`,
+# and the attribute of a Lightning module that holds the network.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+# What wrappers count beside the parameters.
+_COUNTERS = ("num_batches_tracked", "n_averaged")
+
 
 def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
     """The variables of architecture `name` with the values of a PyTorch model's `state_dict`.
@@ -36,7 +45,7 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
     Args:
       name: one of `models.names()`.
       state_dict: PyTorch's parameter and buffer names with NumPy arrays. `num_batches_tracked` is
-        left out, and so is a `module.` in front of every name (`DataParallel`).
+        left out, and so are `PREFIXES` in front of every name, one within the other too.
       **fields: of the architecture, such as `num_classes`, where they are not the default; the
         number of classes is otherwise that of the arrays.
 
@@ -44,19 +53,15 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
       `{"params": …, "batch_stats": …}` of float32 arrays.
 
     Raises:
-      UsageError: names or shapes are not those of the architecture.
+      UsageError: names or shapes are not those of the architecture, or a weight is not finite.
     """
-    unwanted = () if fields.get("aux_heads") else AUXILIARY
-    arrays = {
-        _present_name(key): value
-        for key, value in state_dict.items()
-        if not key.endswith("num_batches_tracked") and not key.startswith(unwanted)
-    }
+    arrays = _present_arrays(name, state_dict, fields)
     if "num_classes" not in fields:
-        fields["num_classes"] = num_classes(name, arrays, **fields)
+        fields["num_classes"] = num_classes(name, state_dict, **fields)
     wanted = _shapes(name, fields)
     theirs = {path: torch_name(path) for path in wanted}
     _check_names(name, set(theirs.values()), set(arrays))
+    _check_finite(arrays)
     converted = {}
     for path, key in theirs.items():
         value = np.asarray(arrays[key], np.float32)
@@ -71,13 +76,13 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
     return {"batch_stats": {}, **traverse_util.unflatten_dict(converted)}
 
 
-def num_classes(name: str, arrays: Mapping[str, np.ndarray], **fields) -> int:
-    """How many classes the weights `arrays` tell apart.
+def num_classes(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> int:
+    """How many classes the weights `state_dict` (as `convert` takes them) tell apart.
 
     It is the length of the bias whose length depends on it in architecture `name`; 1000 where the
     arrays have no such bias.
     """
-    marker = 1009
+    arrays, marker = _present_arrays(name, state_dict, fields), 1009
     shapes = _shapes(name, {**fields, "num_classes": marker})
     heads = [torch_name(path) for path, shape in shapes.items() if shape == (marker,)]
     return next((len(arrays[head]) for head in heads if head in arrays), 1000)
@@ -86,22 +91,24 @@ def num_classes(name: str, arrays: Mapping[str, np.ndarray], **fields) -> int:
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a file of PyTorch weights, by PyTorch's names.
 
+    Where the file holds more than weights, such as a checkpoint of a training script, they are
+    found below the first of `ENTRIES` that is there.
+
     Args:
-      path: a `.safetensors` file, or a `.pth`, `.pt` or `.bin` file, for which PyTorch must be
-        installed. Nothing but arrays is read from the latter: no code in the file can run.
+      path: a `.safetensors` file, or a `.pth`, `.pt`, `.bin`, `.ckpt` or `.pth.tar` file, for which
+        PyTorch must be installed; upper case is the same. Nothing but arrays and plain values is
+        read from the latter: no code in the file can run.
 
     Raises:
-      UsageError: the file is missing, is of another kind or cannot be read.
+      UsageError: the file is missing, is of another kind, cannot be read, holds no weights, or
+        holds objects that only running its code could make.
     """
     path = pathlib.Path(path)
-    reader = {
-        ".safetensors": _read_safetensors,
-        ".pth": _read_pickle,
-        ".pt": _read_pickle,
-        ".bin": _read_pickle,
-    }.get(path.suffix)
+    reader = next((read for end, read in READERS.items() if path.name.lower().endswith(end)), None)
     if reader is None:
-        raise UsageError(f"{path}: give a .safetensors, .pth or .pt file of PyTorch weights")
+        raise UsageError(
+            f"{path}: give a file of PyTorch weights whose name ends in {', '.join(READERS)}"
+        )
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file of weights")
     return reader(path)
@@ -113,7 +120,7 @@ def _read_safetensors(path):
     try:
         return safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise UsageError(f"{path}: no readable safetensors file ({error})") from error
+        raise UsageError(f"{path}: no readable safetensors file ({_one_line(error)})") from error
 
 
 def _read_pickle(path):
@@ -126,11 +133,65 @@ def _read_pickle(path):
         ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        content = content.get("state_dict", content)
-        return {key: value.float().numpy() for key, value in content.items()}
     except Exception as error:  # torch.load raises whatever the bytes lead it to.
-        reason = " ".join(str(error).split())[:150]
+        if found := _CODE.search(str(error)):
+            raise UsageError(
+                f"{path} holds more than arrays ({found[0]}): only running code from the file "
+                "would restore that, which is never done; where you trust the file, save its "
+                "weights alone: torch.save(model.state_dict(), FILE)"
+            ) from error
+        # PyTorch's text advises to let the file run its code.
+        reason = _one_line(_ADVICE.sub("", str(error)))
         raise UsageError(f"{path}: no readable file of PyTorch weights ({reason})") from error
+    weights = _weights(content, torch.Tensor)
+    if not weights:
+        is_mapping = isinstance(content, Mapping)
+        held = ", ".join(map(str, content)) if is_mapping else type(content).__name__
+        raise UsageError(
+            f"{path} holds no weights by name: found {held:.200}, expected a state_dict, or one "
+            f"below {', '.join(ENTRIES)}"
+        )
+    try:
+        return {key: value.detach().float().numpy() for key, value in weights.items()}
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise UsageError(
+            f"{path}: not all weights are plain arrays ({_one_line(error)}); save them as float32"
+        ) from error
+
+
+READERS = {
+    ".safetensors": _read_safetensors,
+    ".pth": _read_pickle,
+    ".pt": _read_pickle,
+    ".bin": _read_pickle,
+    ".ckpt": _read_pickle,
+    ".pth.tar": _read_pickle,
+}
+"""The reader of each ending of a file's name."""
+
+# How PyTorch names what it would have to run code for.
+_CODE = re.compile(r"(?<=GLOBAL )[\w.]+|TorchScript")
+_ADVICE = re.compile(
+    r"(?s)Weights only load failed.*?(WeightsUnpickler error: |\n\n+|$)|Check the doc.*"
+)
+
+
+def _weights(content, tensor):
+    """The tensors of a checkpoint by name, wherever they lie; empty where there are none."""
+    if not isinstance(content, Mapping):
+        return {}
+    for entry in ENTRIES:
+        if found := _weights(content.get(entry), tensor):
+            return found
+    return {
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, tensor)
+    }
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:150]
 
 
 def torch_name(path: tuple[str, ...]) -> str:
@@ -147,10 +208,44 @@ def _shapes(name, fields):
     return {path: leaf.shape for path, leaf in flat.items()}
 
 
+def _present_arrays(name, state_dict, fields):
+    """The arrays that count, by the names that the architecture's own state dict has today."""
+    arrays = {
+        key.replace("_orig_mod.", ""): value
+        for key, value in state_dict.items()
+        if not key.endswith(_COUNTERS)
+    }
+    wanted = {torch_name(path) for path in _shapes(name, fields)}
+    while (prefix := _shared_prefix(arrays)) and wanted.isdisjoint(arrays):
+        arrays = {key.removeprefix(prefix): value for key, value in arrays.items()}
+    unwanted = () if fields.get("aux_heads") else AUXILIARY
+    return {
+        _present_name(key): value for key, value in arrays.items() if not key.startswith(unwanted)
+    }
+
+
+def _shared_prefix(arrays):
+    return next((p for p in PREFIXES if arrays and all(key.startswith(p) for key in arrays)), None)
+
+
 def _present_name(key):
     """The name that a parameter has today: DenseNet's published weights have other ones."""
-    key = key.removeprefix("module.")
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key)
+
+
+def _check_finite(arrays):
+    broken = {
+        key: int(np.size(value) - np.isfinite(value).sum())
+        for key, value in arrays.items()
+        if not np.isfinite(value).all()
+    }
+    if broken:
+        key, count = next(iter(broken.items()))
+        further = f", and so do {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise UsageError(
+            f"{key} holds {count} of {np.size(arrays[key])} values that are not finite (NaN or "
+            f"infinity){further}: these weights are of a run that diverged; give an earlier file"
+        )
 
 
 def _check_names(name, wanted, given):

@@ -10,13 +10,14 @@ import math
 import os
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from jaxeff.data import jpeg
-from jaxeff.data.options import Augmentation
+from jaxeff.data.options import Augmentation, PadAndCrop, RandomResizedCrop
 from jaxeff.errors import UsageError
 
 # Some ImageNet files carry broken camera data. Nothing here reads it, and PIL warns about each.
@@ -74,13 +75,29 @@ def random_resized_crop_box(
     return top, left, crop_height, crop_width
 
 
+class TrainCrop(NamedTuple):
+    """What was drawn for one showing of a training image.
+
+    Attributes:
+      box: the part of the image that becomes the square: `(top, left, height, width)`, pixels.
+      offset: where in the padded square the result begins, `(top, left)` in pixels of the result;
+        `(0, 0)` where nothing is padded.
+      flip: whether the result is flipped left to right.
+    """
+
+    box: tuple[int, int, int, int]
+    offset: tuple[int, int]
+    flip: bool
+
+
 def train_image(
     image: ImageLike,
     size: int,
     augmentation: Augmentation,
     rng: np.random.Generator,
+    flip: bool = False,
 ) -> np.ndarray:
-    """A random crop of an image, resized to a square and flipped half of the time.
+    """A random crop of an image as a square, flipped or not, its pixels changed or not.
 
     `jaxeff.data.jpeg` decodes ordinary JPEG files, as far as the crop needs; its pixels are close
     to PIL's, not equal. PIL decodes all others.
@@ -90,38 +107,76 @@ def train_image(
       size: side of the result, pixels.
       augmentation: how images vary.
       rng: where the numbers come from.
+      flip: whether an alternating flip flips this image this time.
 
     Returns:
       uint8 `[size, size, 3]`.
 
     Raises:
-      UsageError: as `decode`.
+      UsageError: as `decode`, the square is too small for the padding, or a transform in
+        `augmentation.pixels` returns something else than pixels of the same shape.
     """
     content = _content(image)
     header = jpeg.frame(content) if isinstance(content, bytes) else None
     decoded = None if header else decode(content, name=image)
     height, width = (header.height, header.width) if header else (decoded.height, decoded.width)
-    box, flip = train_crop(height, width, augmentation, rng)
-    pixels = jpeg.crop(content, header, box, size) if header else None
+    drawn = train_crop(height, width, augmentation, rng, flip)
+    pixels = jpeg.crop(content, header, drawn.box, size) if header else None
     if pixels is None:
         decoded = decoded or decode(content, name=image)
-        top, left, height, width = box
+        top, left, height, width = drawn.box
         # Resizing with `box=` instead would let pixels from outside the crop into its border.
         crop = decoded.crop((left, top, left + width, top + height))
         pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
-    if flip:
+    if isinstance(augmentation.crop, PadAndCrop):
+        pixels = _pad_and_crop(pixels, augmentation.crop, *drawn.offset)
+    if drawn.flip:
         pixels = cv2.flip(pixels, 1)
+    for transform in augmentation.pixels:
+        pixels = _transformed(pixels, transform, rng)
     return pixels
 
 
 def train_crop(
-    height: int, width: int, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[tuple[int, int, int, int], bool]:
-    """The box `(top, left, height, width)` and the flip that `train_image` would draw."""
-    box = random_resized_crop_box(
-        rng, height, width, augmentation.crop_area, augmentation.crop_aspect
-    )
-    return box, augmentation.horizontal_flip and rng.random() < 0.5
+    height: int,
+    width: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    flip: bool = False,
+) -> TrainCrop:
+    """What `train_image` would draw for an image of `height` times `width` pixels."""
+    match augmentation.crop:
+        case RandomResizedCrop(area, aspect):
+            box = random_resized_crop_box(rng, height, width, area, aspect)
+            offset = (0, 0)
+        case PadAndCrop(padding):
+            box = (0, 0, height, width)
+            offset = (int(rng.integers(2 * padding + 1)), int(rng.integers(2 * padding + 1)))
+    if augmentation.flip == "random":
+        flip = rng.random() < 0.5
+    return TrainCrop(box, offset, flip and augmentation.flip != "none")
+
+
+def _pad_and_crop(pixels, crop, top, left):
+    size = len(pixels)
+    crop.check(size)
+    border = cv2.BORDER_REFLECT_101 if crop.mode == "reflect" else cv2.BORDER_CONSTANT
+    padded = cv2.copyMakeBorder(pixels, *4 * (crop.padding,), border)
+    return np.ascontiguousarray(padded[top : top + size, left : left + size])
+
+
+def _transformed(pixels, transform, rng):
+    if not pixels.flags.writeable:  # PIL's are not, and a transform may work in place.
+        pixels = pixels.copy()
+    changed = transform(pixels, rng)
+    if getattr(changed, "shape", None) != pixels.shape or changed.dtype != np.uint8:
+        name = getattr(transform, "__name__", type(transform).__name__)
+        raise UsageError(
+            f"the transform {name} returned "
+            f"{getattr(changed, 'dtype', type(changed).__name__)} {getattr(changed, 'shape', '')}, "
+            f"not pixels uint8 {pixels.shape}: return an array like the one that it was given"
+        )
+    return changed
 
 
 def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.ndarray:
@@ -153,7 +208,9 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
 def decode(image: ImageLike, name: object = None) -> Image.Image:
     """The image in RGB; grey, palette, CMYK, 16-bit and transparent ones are converted.
 
-    Transparency is dropped and the camera's orientation tag is not applied, as torchvision does.
+    Transparency is dropped, the camera's orientation tag is applied to TIFF files alone, and of
+    several pages or frames the first is taken, as torchvision (PIL) does. Pixels of more than 16
+    bits or of floating point are refused: nothing says which value is white.
 
     Args:
       image: path or bytes of an image file, array uint8 `[height, width, 3]`, or a PIL image.
@@ -189,9 +246,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()
         return image
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, of which nothing says what is white")
     if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
-        high_byte = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(high_byte.clip(0, 255).astype(np.uint8)).convert("RGB")
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() >= 1 << 16:
+            raise ValueError("pixels of 32 bits, of which nothing says what is white")
+        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
@@ -208,5 +269,6 @@ def _cannot_decode(image: str | Path | bytes, error: Exception) -> str:
         reason = "no known image format"
     return (
         f"cannot read {where} as an image ({' '.join(reason.split())}): "
-        "replace or remove that file, then run the same command again"
+        "replace or remove that file, then run the same command again (with "
+        "--accept_changed_data where the run has begun)"
     )

@@ -1,7 +1,8 @@
 """What a data set is: two random-access sources and the facts that training needs about them."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,10 @@ import numpy as np
 # Per-channel mean and deviation of ImageNet's training images on the 0..1 scale, as the paper uses.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# In sets of these names, an image flipped left to right is another sign, or none.
+NOT_FLIPPED = ("mnist", "svhn", "digits", "kuzushiji", "omniglot", "gtsrb", "letters", "dsprites")
+# Images up to this many pixels wide are shown whole and at their own size.
+_SMALL = 96
 
 
 class Source(Protocol):
@@ -64,6 +69,8 @@ class Dataset:
       in_memory: the images are decoded arrays, so one process reads them fast enough.
       mean: per-channel mean on the 0..1 scale, to normalise with.
       std: per-channel standard deviation on the 0..1 scale, to normalise with.
+      settings: what else was chosen about it, as JSON values, for the record's task.
+      notes: what a user should hear of it at the start of a run, a line each.
     """
 
     name: str
@@ -78,11 +85,33 @@ class Dataset:
     in_memory: bool
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    settings: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         """The number of classes; labels are 0 … num_classes − 1."""
         return len(self.class_names)
+
+
+def shown(name: str, height: int | None, width: int | None) -> dict[str, Any]:
+    """How images of a set that does not say so itself are shown, as fields of a `Dataset`.
+
+    Small square images are shown whole and at their own size; all others as in the paper, at 224
+    pixels out of a short side of 256. Images are flipped unless the set's name says that they are
+    signs (`NOT_FLIPPED`).
+
+    Args:
+      name: the set's.
+      height: of every image, in pixels; None where they differ or are not known.
+      width: likewise.
+    """
+    small = height is not None and height == width and height <= _SMALL
+    return {
+        "image_size": height if small else 224,
+        "evaluation_crop_fraction": 1.0 if small else 224 / 256,
+        "horizontal_flip": not any(word in name.lower() for word in NOT_FLIPPED),
+    }
 
 
 def fingerprint_arrays(train: ArraySource, validation: ArraySource) -> str:

@@ -22,7 +22,7 @@ from jaxeff.atomic import write_atomically
 # With fewer images than this, a scan is as quick.
 FEWEST_IMAGES = 10_000
 # The version of the index's format; other versions are not read.
-_VERSION = 1
+_VERSION = 2
 _THREADS = 16
 # A folder may change twice within this time and keep one time of change.
 _UNSETTLED_NS = 2_000_000_000

@@ -1,16 +1,21 @@
 """Images in folders, one folder a class: `train/<class>/…` beside `validation/<class>/…`.
 
-The validation folder may also be called `val` or `test`, and images may lie one folder below
-their class. Tiny-ImageNet's shape is read as it is distributed: `train/<class>/images/*.JPEG`, and
-`val/images/*.JPEG` with the classes in `val/val_annotations.txt`.
+The validation folder may also be called `valid`, `val` or `test`, and images may lie one folder
+below their class. Tiny-ImageNet's shape is read as it is distributed:
+`train/<class>/images/*.JPEG`, and `val/images/*.JPEG` with the classes in
+`val/val_annotations.txt`.
 
-Labels number the class folders in byte order. Images come class by class, within a class in byte
-order of their path, whatever the file system or the locale. Hidden files and other kinds of file
-are passed over. Everything that could make a measurement wrong without a word (a class without
-images, other classes in validation, an image without annotation) is an error instead.
+Labels number the class folders of `train` in byte order, and validation is labelled by the same
+names, of which it may lack some. Images come class by class, within a class in byte order of their
+path, whatever the file system or the locale. JPEG, PNG, WebP, TIFF and BMP files are read; hidden
+files and other kinds of file are passed over, and `Dataset.notes` counts and names them. Everything
+that could make a measurement wrong without a word (a class without images, a class in validation
+alone, a link to nothing, an image without annotation) is an error instead.
 """
 
+import collections
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,11 +30,11 @@ from jaxeff.data import folder_index
 from jaxeff.data.dataset import Dataset
 from jaxeff.errors import UsageError
 
-VALIDATION_FOLDERS = ("validation", "val", "test")  # the first one there is taken
+VALIDATION_FOLDERS = ("validation", "valid", "val", "test")  # the first one there is taken
 ANNOTATIONS = "val_annotations.txt"
 
-_EXTENSIONS = (b".jpeg", b".jpg", b".png")
-_LAYOUT = "expected train/<class>/*.jpg beside validation/<class>/*.jpg (or val, or test)"
+_EXTENSIONS = (b".jpeg", b".jpg", b".png", b".webp", b".tif", b".tiff", b".bmp")
+_LAYOUT = "expected train/<class>/*.jpg beside validation/<class>/*.jpg (or valid, val or test)"
 _SCAN_THREADS = 16  # a network file system answers one request in about a millisecond
 _SCAN_AHEAD = 4 * _SCAN_THREADS
 _NAMED_IN_ERRORS = 3
@@ -78,12 +83,26 @@ class _Images(NamedTuple):
 
 
 class _Scan(NamedTuple):
-    """What is below the folder: class names, and the images of each class in both splits."""
+    """What is below the folder: class names, the images of each class in both splits, and notes."""
 
     validation_folder: bytes
     classes: list[bytes]
     train: list[_Images]
     validation: list[_Images]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What a scan met beside the images. Threads write to it, each under the folder it lists.
+
+    Attributes:
+      times: when each folder and file that the scan depends on last changed, nanoseconds.
+      passed_over: the files of each folder that are not read.
+    """
+
+    times: dict[bytes, int]
+    passed_over: dict[bytes, list[bytes]]
 
 
 def load(data_dir: Path) -> Dataset:
@@ -110,6 +129,7 @@ def load(data_dir: Path) -> Dataset:
         horizontal_flip=True,
         evaluation_crop_fraction=224 / 256,
         in_memory=False,
+        notes=tuple(scan.notes),
     )
     del kept, scan
     # The scan took five times the memory that the data set keeps.
@@ -122,13 +142,14 @@ def load_images(folder: Path) -> FolderSource:
     Raises:
       UsageError: as `load`.
     """
-    root, times = os.fsencode(folder), {}
-    return _source(root, _scan_classes(root, _class_folders(root, times), times))
+    root, listed = os.fsencode(folder), _Listed({}, {})
+    return _source(root, _scan_classes(root, _class_folders(root, listed), listed))
 
 
 def _scan(root: bytes) -> "_Scan":
-    times: dict[bytes, int] = {}
-    folders, _ = _list(root, times)
+    listed = _Listed({}, {})
+    folders, _ = _list(root, listed)
+    del listed.passed_over[root]  # Beside the splits lie a read-me and archives.
     if b"train" not in folders:
         problem = (
             f"no train/ in {_show(root)}" if folders else f"{_show(root)} has no folders in it"
@@ -142,26 +163,63 @@ def _scan(root: bytes) -> "_Scan":
         )
     train_root, validation_root = os.path.join(root, b"train"), os.path.join(root, split.encode())
 
-    classes = _class_folders(train_root, times)
-    train = _scan_classes(train_root, classes, times)
+    classes = _class_folders(train_root, listed)
+    train = _scan_classes(train_root, classes, listed)
     annotations = os.path.join(validation_root, ANNOTATIONS.encode())
     if os.path.exists(annotations):
-        validation = _scan_annotated(validation_root, annotations, classes, times)
+        validation = _scan_annotated(validation_root, annotations, classes, listed)
     else:
-        validation_classes = _class_folders(validation_root, times)
-        _require_same_classes(train_root, classes, validation_root, validation_classes)
-        validation = _scan_classes(validation_root, classes, times)
+        validation_classes = _class_folders(validation_root, listed)
+        _require_known_classes(train_root, classes, validation_root, validation_classes)
+        found = _scan_classes(validation_root, validation_classes, listed)
+        by_class = dict(zip(validation_classes, found, strict=True))
+        validation = [
+            by_class.get(name, _pack([], label))._replace(label=label)
+            for label, name in enumerate(classes)
+        ]
 
-    scan = _Scan(split.encode(), classes, train, validation)
+    notes = _passed_over(root, listed)
+    if missing := [classes[images.label] for images in validation if not len(images.lengths)]:
+        notes.append(
+            f"{len(missing)} of {len(classes)} classes have no image in {split}/ "
+            f"({_first(missing)})"
+        )
+    scan = _Scan(split.encode(), classes, train, validation, notes)
     if sum(len(images.lengths) for images in train) >= folder_index.FEWEST_IMAGES:
-        folder_index.write(root, _packed(scan), times)
+        folder_index.write(root, _packed(scan), listed.times)
     return scan
+
+
+def _passed_over(root: bytes, listed: "_Listed") -> list[str]:
+    """One line on the files that are not read, by kind, and where the first of them are."""
+    paths = sorted(
+        os.path.join(os.path.relpath(folder, root), name)
+        for folder, names in listed.passed_over.items()
+        for name in names
+        if not (name == ANNOTATIONS.encode() or name == b".DS_Store")
+    )
+    if not paths:
+        return []
+    kinds = collections.Counter(map(_kind, paths))
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    return [f"passed over, not read as images: {counts} ({_first(paths)})"]
+
+
+def _kind(path: bytes) -> str:
+    """Such as `.txt`, `hidden`, or `images in no class folder`."""
+    name = os.path.basename(path)
+    if name.startswith(b"."):
+        return "hidden"
+    if name.lower().endswith(_EXTENSIONS):
+        return "images in no class folder"
+    return os.fsdecode(os.path.splitext(name)[1].lower()) or "without an ending"
 
 
 def _packed(scan: "_Scan") -> dict[str, np.ndarray]:
     arrays = {
         "validation_folder": np.frombuffer(scan.validation_folder, np.uint8),
         "classes": np.frombuffer(b"\0".join(scan.classes), np.uint8),
+        "notes": np.frombuffer(json.dumps(scan.notes).encode(), np.uint8),
     }
     for name, split in (("train", scan.train), ("validation", scan.validation)):
         arrays |= {
@@ -185,11 +243,13 @@ def _unpack(arrays: dict[str, np.ndarray]) -> "_Scan":
             first, byte = first + count, end
         splits.append(images)
     classes = arrays["classes"].tobytes().split(b"\0")
-    return _Scan(arrays["validation_folder"].tobytes(), classes, *splits)
+    notes = json.loads(arrays["notes"].tobytes())
+    return _Scan(arrays["validation_folder"].tobytes(), classes, *splits, notes)
 
 
-def _class_folders(split: bytes, times: dict[bytes, int]) -> list[bytes]:
-    folders, images = _list(split, times)
+def _class_folders(split: bytes, listed: "_Listed") -> list[bytes]:
+    folders, images = _list(split, listed)
+    listed.passed_over[split] += [name for name, _ in images]
     if not folders:
         found = f"only {len(images)} images" if images else "nothing"
         raise UsageError(
@@ -199,15 +259,15 @@ def _class_folders(split: bytes, times: dict[bytes, int]) -> list[bytes]:
     return folders
 
 
-def _scan_classes(split: bytes, classes: list[bytes], times: dict[bytes, int]) -> list[_Images]:
+def _scan_classes(split: bytes, classes: list[bytes], listed: "_Listed") -> list[_Images]:
     """The images of each class, in label order."""
 
     def images_of(label: int) -> list[tuple[bytes, int]]:
         folder = os.path.join(split, classes[label])
-        subfolders, images = _list(folder, times, above=(split,))
+        subfolders, images = _list(folder, listed, above=(split,))
         for subfolder in subfolders:
             path = os.path.join(folder, subfolder)
-            deeper, more = _list(path, times, above=(split, folder))
+            deeper, more = _list(path, listed, above=(split, folder))
             if deeper:
                 raise UsageError(
                     f"{_show(os.path.join(path, deeper[0]))} is two folders below its class: "
@@ -216,8 +276,8 @@ def _scan_classes(split: bytes, classes: list[bytes], times: dict[bytes, int]) -
             images += [(subfolder + b"/" + name, size) for name, size in more]
         if not images:
             raise UsageError(
-                f"no images in class folder {_show(folder)} (looked for .jpg, .jpeg, .png): "
-                "add some or remove the folder"
+                f"no images in class folder {_show(folder)} (looked for "
+                f"{b', '.join(_EXTENSIONS).decode()}): add some or remove the folder"
             )
         return [(classes[label] + b"/" + name, size) for name, size in images]
 
@@ -232,15 +292,15 @@ def _scan_classes(split: bytes, classes: list[bytes], times: dict[bytes, int]) -
 
 
 def _scan_annotated(
-    split: bytes, annotations: bytes, classes: list[bytes], times: dict[bytes, int]
+    split: bytes, annotations: bytes, classes: list[bytes], listed: "_Listed"
 ) -> list[_Images]:
     """The images of `split/images`, labelled by the file `annotations`, in label order."""
     folder = os.path.join(split, b"images")
-    sizes = dict(_list(folder, times, above=(split,))[1])
+    sizes = dict(_list(folder, listed, above=(split,))[1])
     label_of = {name: label for label, name in enumerate(classes)}
     of_class: list[list[tuple[bytes, int]]] = [[] for _ in classes]
     try:
-        times[annotations] = os.stat(annotations).st_mtime_ns
+        listed.times[annotations] = os.stat(annotations).st_mtime_ns
         with open(annotations, "rb") as file:
             lines = file.read().splitlines()
     except OSError as error:
@@ -269,47 +329,36 @@ def _scan_annotated(
             f"{len(sizes)} images in {_show(folder)} have no line in {_show(annotations)} "
             f"({_first(sorted(sizes))}): add their classes or remove them"
         )
-    if empty := [name for name, images in zip(classes, of_class, strict=True) if not images]:
-        raise UsageError(
-            f"{_show(annotations)} names no image of {len(empty)} classes in train/ "
-            f"({_first(empty)}): add some or remove those classes from train/"
-        )
     return [_pack(images, label) for label, images in enumerate(of_class)]
 
 
-def _require_same_classes(
+def _require_known_classes(
     train_root: bytes, train: list[bytes], validation_root: bytes, validation: list[bytes]
 ) -> None:
-    only_train = sorted(set(train) - set(validation))
-    only_validation = sorted(set(validation) - set(train))
-    differences = [
-        f"{len(names)} only in {_show(split)} ({_first(names)})"
-        for split, names in ((train_root, only_train), (validation_root, only_validation))
-        if names
-    ]
-    if differences:
+    if unknown := sorted(set(validation) - set(train)):
         raise UsageError(
-            f"train and validation have different classes: {' and '.join(differences)}; "
-            "each class needs a folder of the same name in both"
+            f"{len(unknown)} classes are in {_show(validation_root)} and not in "
+            f"{_show(train_root)} ({_first(unknown)}): a class is known by the name of its folder "
+            "in train/; rename them, or add images to train on"
         )
 
 
 def _list(
-    folder: bytes, times: dict[bytes, int], above: tuple[bytes, ...] = ()
+    folder: bytes, listed: "_Listed", above: tuple[bytes, ...] = ()
 ) -> tuple[list[bytes], list[tuple[bytes, int]]]:
     """Subfolders, and images with their sizes in bytes; both in byte order, nothing hidden.
 
     A link back to the folder itself or to one of the folders `above` it is left out. The time at
-    which the folder last changed, as of before it is read, goes into `times`.
+    which the folder last changed, as of before it is read, and its other files go into `listed`.
     """
-    folders, images = [], []
+    folders, images, others = [], [], []
     try:
-        times[folder] = os.stat(folder).st_mtime_ns
+        listed.times[folder] = os.stat(folder).st_mtime_ns
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith(b"."):
-                    continue
-                if entry.is_dir():
+                    others.append(entry.name)
+                elif entry.is_dir():
                     loops = entry.is_symlink() and any(
                         os.path.samefile(entry.path, other) for other in (folder, *above)
                     )
@@ -317,8 +366,13 @@ def _list(
                         folders.append(entry.name)
                 elif entry.name.lower().endswith(_EXTENSIONS):
                     images.append((entry.name, entry.stat().st_size))
+                else:
+                    if entry.is_symlink():
+                        entry.stat()  # fails where it leads nowhere: to a folder, it may have been
+                    others.append(entry.name)
     except OSError as error:
         raise UsageError(_cannot_read(folder, error)) from error
+    listed.passed_over[folder] = others
     return sorted(folders), sorted(images)
 
 
@@ -335,6 +389,11 @@ def _pack(images: Iterable[tuple[bytes, int]], label: int) -> _Images:
 def _source(root: bytes, split: list[_Images]) -> FolderSource:
     begins, endings, middles = [], [], []
     for images in split:
+        if not len(images.lengths):  # A class that validation lacks.
+            begins.append(b"")
+            endings.append(b"")
+            middles.append(np.empty(0, "S1"))
+            continue
         ends = np.cumsum(images.lengths)
         paths = [
             images.paths[end - length : end]

@@ -6,7 +6,7 @@ What is promised (and tested under these words):
   Every epoch contains every image once; batches run on across the end of an epoch.
 - Global batch k is the same images with the same augmentation however many processes, workers
   and threads make it: both depend on nothing but the seed and the position in the stream.
-- The step alone is the state: `start_step=k` goes on where k batches left off, at no cost.
+- The step alone is the state: `start_example=k` goes on where k examples left off, at no cost.
 - Validation sees every image once, over all processes together.
 - An image that cannot be read ends the iteration with a UsageError that names the file, from
   wherever it was read.
@@ -15,7 +15,6 @@ What is promised (and tested under these words):
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ import numpy as np
 
 from jaxeff.data.augment import decode, evaluation_image, train_crop, train_image
 from jaxeff.data.batches import Batches
+from jaxeff.data.cache import EvaluationCrops
 from jaxeff.data.concurrency import loader_threads
 from jaxeff.data.dataset import Dataset, Source
 from jaxeff.data.options import WHOLE_BATCH, Augmentation, Shard, StreamOptions
@@ -34,7 +34,10 @@ from jaxeff.errors import UsageError
 MOST_SKIPPED = 8
 # Drawing a crop takes microseconds, so a few batches ahead of their use cost next to nothing.
 _CROP_BATCHES_AHEAD = 4
-_CROP_BYTES = 32
+_CROP_BYTES = 40
+# As good as endless. Grain rounds `sys.maxsize` images in batches of one up to more than `len` may
+# return.
+_ENDLESS = 2**62
 
 
 def train_batches(
@@ -90,12 +93,18 @@ def crop_batches(
       shard: as in `train_batches`.
 
     Returns:
-      An iterator over `{"index": int32 [n], "box": int32 [n, 4], "flip": bool [n], "label": int32
-      [n]}`, for `cache.crop_and_flip`.
+      An iterator over `{"index": int32 [n], "box": int32 [n, 4], "offset": int32 [n, 2], "flip":
+      bool [n], "label": int32 [n]}`, for `cache.crop_and_flip`.
 
     Raises:
-      UsageError: the batch does not divide among the processes.
+      UsageError: the batch does not divide among the processes, or `augmentation.pixels` asks for
+        what only the host can do.
     """
+    if augmentation.pixels:
+        names = ", ".join(getattr(t, "__name__", type(t).__name__) for t in augmentation.pixels)
+        raise UsageError(
+            f"--cache=device crops and flips only, and the host makes {names}: give --cache=memory"
+        )
     return _training_stream(
         dataset.train,
         functools.partial(_crop_example, augmentation=augmentation),
@@ -123,7 +132,8 @@ def validation_batches(
       dataset: where the images come from, and how much of each is shown.
       image_size: side of the square images, pixels.
       batch_size: images in a global batch, over all processes.
-      num_workers: worker processes that decode; 0 decodes in threads of this process.
+      num_workers: worker processes that decode; 0 decodes in threads of this process. Of no effect
+        where the images are kept as crops of this size (`cache.with_evaluation_crops`).
       shard: this process's part of each batch; all of it by default.
 
     Returns:
@@ -135,19 +145,30 @@ def validation_batches(
     """
     options = StreamOptions(batch_size, num_workers=num_workers, prefetch=1)
     local_batch_size = shard.local_batch_size(batch_size)
-    padded_length = -(-len(dataset.validation) // batch_size) * batch_size
+    source = dataset.validation
+    batch_count = -(-len(source) // batch_size)
+    if isinstance(source, EvaluationCrops):
+        if source.size == image_size:
+            batch = functools.partial(_kept_batch, crops=source, batch_size=batch_size, shard=shard)
+            return Batches(
+                grain.MapDataset.range(batch_count).map(batch),
+                dataclasses.replace(options, num_workers=0),
+                num_threads=1,
+                batch_bytes=local_batch_size * image_size**2 * 3,
+            )
+        source = source.original
     example = functools.partial(
         _validation_example,
-        source=dataset.validation,
+        source=source,
         size=image_size,
         crop_fraction=dataset.evaluation_crop_fraction,
     )
     return Batches(
-        _OfShard(grain.MapDataset.range(padded_length), batch_size, shard)
+        _OfShard(grain.MapDataset.range(batch_count * batch_size), batch_size, shard)
         .map(example)
         .batch(local_batch_size),
         options,
-        num_threads=loader_threads(dataset.validation),
+        num_threads=loader_threads(source),
         batch_bytes=local_batch_size * image_size**2 * 3,
     )
 
@@ -169,14 +190,13 @@ def _training_stream(
     )
     stream = ShuffledStream(len(source), order_seed)
     local_batch_size = shard.local_batch_size(options.batch_size)
-    # The length is one that Grain takes for endless.
-    examples = grain.MapDataset.range(sys.maxsize).random_map(
+    examples = grain.MapDataset.range(_ENDLESS).random_map(
         functools.partial(example, source=source, stream=stream), seed=augmentation_seed
     )
     return Batches(
-        _OfShard(examples, options.batch_size, shard)
-        .batch(local_batch_size)
-        .slice(slice(options.start_step, None)),
+        _OfShard(examples, options.batch_size, shard, options.start_example).batch(
+            local_batch_size
+        ),
         options,
         num_threads=num_threads,
         batch_bytes=local_batch_size * example_bytes,
@@ -184,17 +204,18 @@ def _training_stream(
 
 
 class _OfShard(grain.MapDataset):
-    """The elements of `parent` that are in this process's part of each global batch, in order."""
+    """The elements of `parent`, from `start` on, in this process's part of each global batch."""
 
-    def __init__(self, parent: grain.MapDataset, batch_size: int, shard: Shard):
+    def __init__(self, parent: grain.MapDataset, batch_size: int, shard: Shard, start: int = 0):
         super().__init__(parent)
         self._elements, self._batch_size, self._shard = parent, batch_size, shard
+        self._start = start
 
     def __len__(self):
-        return len(self._elements) // self._shard.process_count
+        return (len(self._elements) - self._start) // self._shard.process_count
 
     def __getitem__(self, index):
-        return self._elements[self._shard.position(index, self._batch_size)]
+        return self._elements[self._start + self._shard.position(index, self._batch_size)]
 
 
 def _train_example(
@@ -207,7 +228,8 @@ def _train_example(
     augmentation: Augmentation,
 ) -> dict[str, Any]:
     example = source[stream.index(position)]
-    image = train_image(example["image"], size, augmentation, rng)
+    flip = _alternating_flip(augmentation, stream, position)
+    image = train_image(example["image"], size, augmentation, rng, flip)
     return {"image": image, "label": np.int32(example["label"])}
 
 
@@ -229,8 +251,9 @@ def _train_example_or_next(
     for further in range(last + 1):
         index = stream.index(position, further)
         example = source[index]
+        flip = _alternating_flip(augmentation, stream, position, further)
         try:
-            image = train_image(example["image"], size, augmentation, rng)
+            image = train_image(example["image"], size, augmentation, rng, flip)
         except UsageError as error:
             if further == last:
                 raise UsageError(
@@ -253,13 +276,19 @@ def _crop_example(
     index = stream.index(position)
     example = source[index]
     height, width = example["image"].shape[:2]
-    box, flip = train_crop(height, width, augmentation, rng)
+    flip = _alternating_flip(augmentation, stream, position)
+    drawn = train_crop(height, width, augmentation, rng, flip)
     return {
         "index": np.int32(index),
-        "box": np.array(box, np.int32),
-        "flip": np.bool_(flip),
+        "box": np.array(drawn.box, np.int32),
+        "offset": np.array(drawn.offset, np.int32),
+        "flip": np.bool_(drawn.flip),
         "label": np.int32(example["label"]),
     }
+
+
+def _alternating_flip(augmentation, stream, position, further=0):
+    return augmentation.flip == "alternating" and stream.alternating_flip(position, further)
 
 
 def _validation_example(
@@ -271,3 +300,22 @@ def _validation_example(
     example = source[position]
     image = evaluation_image(decode(example["image"]), size, crop_fraction)
     return {"image": image, "label": np.int32(example["label"]), "mask": np.bool_(True)}
+
+
+def _kept_batch(
+    number: int, *, crops: EvaluationCrops, batch_size: int, shard: Shard
+) -> dict[str, Any]:
+    """This process's part of global batch `number`, of images that are kept as crops."""
+    local_batch_size = shard.local_batch_size(batch_size)
+    first = shard.position(number * local_batch_size, batch_size)
+    images = crops.images[first : first + local_batch_size]
+    labels = crops.labels[first : first + local_batch_size]
+    missing = local_batch_size - len(labels)
+    if missing:
+        images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+        labels = np.concatenate([labels, np.zeros(missing, np.int32)])
+    return {
+        "image": images,
+        "label": labels,
+        "mask": np.arange(local_batch_size) < local_batch_size - missing,
+    }

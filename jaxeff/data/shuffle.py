@@ -8,6 +8,7 @@ seed s + 1 in epoch 0. No upstream issue was found. The order that a network see
 measured here, so it is a true permutation.
 """
 
+import functools
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,21 @@ class ShuffledStream:
         """Which image is at `position`, or `further` ranks later in the same epoch, cyclically."""
         epoch, rank = divmod(position, self.length)
         return int(self.order(epoch)[(rank + further) % self.length])
+
+    def alternating_flip(self, position: int, further: int = 0) -> bool:
+        """Whether the image `index(position, further)` is flipped in its epoch.
+
+        In the first epoch a random half of the images are; afterwards each is in every other epoch.
+        """
+        return bool(self._first_flips[self.index(position, further)]) ^ bool(
+            position // self.length % 2
+        )
+
+    @functools.cached_property
+    def _first_flips(self):
+        """For each image one random bit, bool `[length]`: of the numbers that order no epoch."""
+        key = np.array([self.seed, 2**64 - 1], np.uint64)
+        return (np.random.Philox(key=key).random_raw(self.length) >> np.uint64(63)).astype(bool)
 
     def order(self, epoch: int) -> np.ndarray:
         """The indices of one epoch in their order, uint32 `[length]`."""

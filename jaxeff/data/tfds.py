@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxeff.data.dataset import Dataset
+from jaxeff.data.dataset import Dataset, shown
 from jaxeff.errors import UsageError
 
 IMAGENET = "imagenet2012"
 # The paper's level, which is AlexNet's.
 _TARGETS = {IMAGENET: "top5:0.791"}
-# In these, an image flipped left to right is another sign, or none.
-_NOT_FLIPPED = ("mnist", "svhn", "digits", "kuzushiji", "omniglot", "gtsrb", "letters", "dsprites")
 _IMAGENET_FILES = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"
-_SMALL = 96
+
+
+class UnknownDatasetError(UsageError):
+    """Nothing of that name is known, or could be looked up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,28 +44,43 @@ class RecordSource:
         image = example["image"]
         if isinstance(image, np.ndarray) and image.ndim == 0:
             image = image.item()
-        return {"image": image, "label": int(example["label"])}
+        label = int(example["label"])
+        if label < 0:
+            raise UsageError(
+                f"image {index} has the label {label}, by which TensorFlow Datasets says that it "
+                "has none: give splits with labels, such as --validation_split=validation"
+            )
+        return {"image": image, "label": label}
 
 
-def load(name: str, data_dir: str | os.PathLike | None) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | os.PathLike | None,
+    train_split: str | None = None,
+    validation_split: str | None = None,
+) -> Dataset:
     """The set `name` of TensorFlow Datasets.
 
     The fingerprint covers name, version, classes and, for each split, the number of images and
-    of bytes in each file.
+    of bytes in each file; of splits that the user named, which images of which files they are.
 
     Args:
       name: such as `imagenet2012` or `cifar10`; `name:1.0.0` and `name/config` are taken too.
       data_dir: folder that holds prepared sets, also on `gs://`; None is that of TensorFlow
         Datasets, `~/tensorflow_datasets`.
+      train_split: the images to train on, a split or a slice such as `train[:90%]`; by default
+        `train`.
+      validation_split: the images to measure on; by default `validation`, or else `test`.
 
     Raises:
-      UsageError: the library is missing, the set is unknown, not prepared, or has no images with
-        labels.
+      UnknownDatasetError: the library is missing, or the set is unknown.
+      UsageError: the set is not prepared, or has no images with labels; there is no such split, or
+        the two have images in common.
     """
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise UsageError(
+        raise UnknownDatasetError(
             f"--dataset={name} is read with TensorFlow Datasets, which is not installed: "
             "pip install 'jaxeff[tfds]', or pip install -e '.[tfds]' in a checkout"
         ) from error
@@ -73,7 +89,7 @@ def load(name: str, data_dir: str | os.PathLike | None) -> Dataset:
     try:
         builder = tfds.builder(name, data_dir=folder, file_format="array_record")
     except (tfds.core.registered.DatasetNotFoundError, ValueError, KeyError) as error:
-        raise UsageError(
+        raise UnknownDatasetError(
             f"--dataset={name}: neither jaxeff nor TensorFlow Datasets has a data set of that name "
             f"({_one_line(error)})"
         ) from error
@@ -87,11 +103,23 @@ def load(name: str, data_dir: str | os.PathLike | None) -> Dataset:
             f"--dataset={name} has {', '.join(sorted(features or ()))}, and a classification set "
             "needs image and label"
         )
-    validation = next((split for split in ("validation", "test") if split in splits), None)
-    if "train" not in splits or validation is None:
+    default = next((split for split in ("validation", "test") if split in splits), None)
+    train, validation = train_split or "train", validation_split or default
+    if validation is None or (train_split is None and "train" not in splits):
         raise UsageError(
             f"--dataset={name} has the splits {', '.join(sorted(splits))}: expected train, and "
-            "validation or test"
+            "validation or test; name others by --train_split and --validation_split, such as "
+            "'train[:90%]' and 'train[90%:]'"
+        )
+    pieces = {
+        "--train_split": _pieces(name, info, "--train_split", train),
+        "--validation_split": _pieces(name, info, "--validation_split", validation),
+    }
+    if common := _in_common(*pieces.values()):
+        raise UsageError(
+            f"--train_split={train} and --validation_split={validation} have {common:,} images in "
+            "common: accuracy would be measured on images that were trained on; give slices that "
+            "do not overlap"
         )
 
     def source(split):
@@ -102,37 +130,60 @@ def load(name: str, data_dir: str | os.PathLike | None) -> Dataset:
         except (NotImplementedError, ValueError, OSError, ImportError) as error:
             raise UsageError(f"{_how_to_prepare(name, builder)} ({_one_line(error)})") from error
 
-    height, width = (*features["image"].shape, None, None)[:2]
-    small = height is not None and height == width and height <= _SMALL
+    named = {"train_split": train_split, "validation_split": validation_split}
+    named = {key: split for key, split in named.items() if split is not None}
+    content = pieces if named else {s: _whole(info, s) for s in (train, validation)}
     names = tuple(features["label"].names)
     return Dataset(
         name=name,
-        train=source("train"),
+        train=source(train),
         validation=source(validation),
         class_names=names,
-        image_size=height if small else 224,
         target=_TARGETS.get(name),
-        fingerprint=_fingerprint(info, names, ("train", validation)),
-        horizontal_flip=not any(word in name for word in _NOT_FLIPPED),
-        evaluation_crop_fraction=1.0 if small else 224 / 256,
+        fingerprint=_fingerprint(info, names, content),
         in_memory=False,
+        settings=named,
+        **shown(name, *(*features["image"].shape, None, None)[:2]),
+    )
+
+
+def _pieces(name, info, flag, split):
+    """Which images a split is made of: the file, its first image and the one after the last."""
+    try:
+        instructions = info.splits[split].file_instructions
+    except Exception as error:  # The parser of slices raises whatever the text leads it to.
+        raise UsageError(
+            f"{flag}={split}: --dataset={name} has the splits {', '.join(sorted(info.splits))}; "
+            f"give one of them, or a slice such as 'train[:90%]' ({_one_line(error)})"
+        ) from error
+    pieces = [
+        [os.path.basename(piece.filename), piece.skip, piece.skip + piece.take]
+        for piece in instructions
+    ]
+    if not pieces:
+        raise UsageError(f"{flag}={split} of --dataset={name} holds no image; give a larger slice")
+    return pieces
+
+
+def _in_common(train, validation):
+    """How many images two lists of pieces share."""
+    return sum(
+        max(0, min(last, other_last) - max(first, other_first))
+        for file, first, last in train
+        for other_file, other_first, other_last in validation
+        if file == other_file
     )
 
 
 def _fingerprint(info, names, splits):
-    content = {
-        "name": info.full_name,
-        "classes": names,
-        "splits": {
-            split: [
-                info.splits[split].num_examples,
-                info.splits[split].num_bytes,
-                list(info.splits[split].shard_lengths or ()),
-            ]
-            for split in splits
-        },
-    }
+    content = {"name": info.full_name, "classes": names, "splits": splits}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _whole(info, split):
+    """What the fingerprint says of a split that is taken whole."""
+    split = info.splits[split]
+    return [split.num_examples, split.num_bytes, list(split.shard_lengths or ())]
 
 
 def _how_to_prepare(name, builder):

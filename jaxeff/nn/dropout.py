@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+EXAMPLES_STREAM = "examples"
+"""RNG stream whose key is the same on every device; where it is given, masks come from it."""
+
 
 class Dropout(nn.Module):
     """Zeroes each feature of `[N, ...]` with probability `rate` and scales the rest by 1/(1-rate).
@@ -36,8 +39,8 @@ class Dropout(nn.Module):
 def image_keys(layer: nn.Module, count: int) -> jax.Array:
     """A key for each image of this device's part of the batch.
 
-    The next key of `layer`'s RNG stream `dropout`, folded with the image's position in the global
-    batch: an image has the same key however the batch is split over devices.
+    The next key of `layer`'s RNG stream `examples`, or else `dropout`, folded with the image's
+    position in the global batch: an image has the same key however the batch is split over devices.
 
     Args:
       layer: a bound module with a field `axis_name`, the `pmap` axis over which the batch is split,
@@ -47,8 +50,23 @@ def image_keys(layer: nn.Module, count: int) -> jax.Array:
     Returns:
       `[count]` keys.
     """
+    has_stream = layer.has_rng(EXAMPLES_STREAM)
+    key = layer.make_rng(EXAMPLES_STREAM if has_stream else "dropout")
+    return example_keys(key, count, None if layer.is_initializing() else layer.axis_name)
+
+
+def example_keys(key: jax.Array, count: int, axis_name: str | None) -> jax.Array:
+    """`key` folded with the place of each of this device's `count` examples in the global batch.
+
+    Args:
+      key: the same on every device.
+      count: examples on this device.
+      axis_name: the `pmap` axis over which the batch is split, or None.
+
+    Returns:
+      `[count]` keys.
+    """
     positions = jnp.arange(count)
-    if layer.axis_name is not None and not layer.is_initializing():
-        positions += jax.lax.axis_index(layer.axis_name) * count
-    stream = layer.make_rng("dropout")
-    return jax.vmap(lambda position: jax.random.fold_in(stream, position))(positions)
+    if axis_name is not None:
+        positions += jax.lax.axis_index(axis_name) * count
+    return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)

@@ -5,6 +5,7 @@ from jaxeff.records.files import read as read
 from jaxeff.records.files import write as write
 from jaxeff.records.provenance import environment as environment
 from jaxeff.records.provenance import software as software
+from jaxeff.records.record import EMA as EMA
 from jaxeff.records.record import SCHEMA_VERSION as SCHEMA_VERSION
 from jaxeff.records.record import Compute as Compute
 from jaxeff.records.record import Dataset as Dataset

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from jaxeff.compute import CostSchedule, Segment
 
 SCHEMA_VERSION = 2
+EMA = "ema_"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Dataset:
       fingerprint: two runs with the same one saw the same examples and labels.
       skipped: `{"count", "names"}` of training examples that could not be read, if the run was told
         to go on without them; the first hundred are named.
+      accepted_changes: None, or the data that earlier parts of the run saw: a mapping for each
+        change that the user accepted, `{"step", "fingerprint", "train_examples",
+        "validation_examples", "skipped"}`, of what it was up to that step.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Dataset:
     validation_examples: int
     fingerprint: str
     skipped: Mapping[str, object] | None = None
+    accepted_changes: tuple[Mapping[str, object], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,12 @@ class Point:
     seconds: float
     metrics: Mapping[str, float]
     ema_metrics: Mapping[str, float] | None = None
+
+    def value(self, metric: str) -> float:
+        """The value of a metric as targets name it: `ema_…` is one of the averaged parameters."""
+        if metric in self.metrics:
+            return self.metrics[metric]
+        return self.ema_metrics[metric.removeprefix(EMA)]
 
 
 @dataclass(frozen=True)
@@ -249,7 +260,7 @@ class Record:
         compute["segments"] = tuple(_segment(segment) for segment in compute["segments"])
         sections = {
             "model": Model(**fields["model"]),
-            "dataset": Dataset(**fields["dataset"]),
+            "dataset": _dataset(fields["dataset"]),
             "target": Target(**fields["target"]),
             "compute": Compute(**compute),
             "curve": tuple(Point(**point) for point in fields["curve"]),
@@ -277,7 +288,7 @@ def crossing(curve: tuple[Point, ...], metric: str, level: float, direction: str
       level: to meet.
       direction: `max` where a metric at or above the level meets it, `min` where one at or below.
     """
-    met = [is_met(direction, point.metrics[metric], level) for point in curve]
+    met = [is_met(direction, point.value(metric), level) for point in curve]
     first = curve[met.index(True)] if any(met) else None
     last_miss = len(met) - 1 - met[::-1].index(False) if not all(met) else -1
     stays = curve[last_miss + 1] if last_miss + 1 < len(curve) else None
@@ -289,6 +300,11 @@ def crossing(curve: tuple[Point, ...], metric: str, level: float, direction: str
         epoch=first and first.epoch,
         stays_from_epoch=stays and stays.epoch,
     )
+
+
+def _dataset(fields):
+    changes = fields.get("accepted_changes")
+    return Dataset(**{**fields, "accepted_changes": None if changes is None else tuple(changes)})
 
 
 def _segment(fields):

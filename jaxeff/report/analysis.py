@@ -1,12 +1,12 @@
 """Turns published numbers and records into everything that a report shows, as plain data."""
 
 import dataclasses
-import datetime
 from collections.abc import Mapping, Sequence
 
 from jaxeff.compute import TERAFLOP_S_DAY
+from jaxeff.errors import UsageError
 from jaxeff.records import Record
-from jaxeff.report import audit, levels, published, tables, trends
+from jaxeff.report import audit, levels, publications, published, tables, trends
 from jaxeff.report.effective_compute import EffectiveCompute, inference_gains
 from jaxeff.report.model_costs import model_costs
 from jaxeff.report.tables import Group, Table
@@ -29,6 +29,7 @@ class Analysis:
       effective: inputs of the effective compute.
       records: the valid records.
       refused: one line for each file that holds no valid record.
+      baseline: name of the model against which factors of records are.
     """
 
     conventions: Mapping[str, list[Point]]
@@ -38,6 +39,7 @@ class Analysis:
     effective: EffectiveCompute
     records: Sequence[Record]
     refused: Sequence[str]
+    baseline: str = tables.BASELINE
 
     def factors(self) -> dict[str, float]:
         """The factor from the frontier's first model to its last, by the convention's label."""
@@ -53,6 +55,7 @@ def analyse(
     refused: Sequence[str] = (),
     imported: Sequence[tuple[str, Point]] = (),
     effective: EffectiveCompute | None = None,
+    baseline: str = tables.BASELINE,
 ) -> Analysis:
     """Recomputes everything.
 
@@ -61,7 +64,15 @@ def analyse(
       refused: what to say of each file that holds no valid record.
       imported: rows of `exchange.read`.
       effective: inputs of the effective compute; the paper's by default.
+      baseline: name of the model against which factors of records are.
+
+    Raises:
+      UsageError: there are records, none of them of a `baseline` that was asked for.
     """
+    names = sorted({record.model.name for record in records})
+    if baseline not in names and baseline != tables.BASELINE:
+        known = f"there are {', '.join(names)}" if names else "there are no records"
+        raise UsageError(f"--baseline={baseline}: no record is of that model; {known}")
     costs = model_costs()
     conventions = {key: tables.alexnet_points(key, costs) for key in tables.CONVENTIONS}
     shown = [
@@ -78,9 +89,9 @@ def analyse(
     ]
     if records:
         shown += [
-            tables.measured(records),
-            tables.breakdown_measured(records),
-            *_level_tables(records),
+            tables.measured(records, baseline),
+            tables.breakdown_measured(records, baseline),
+            *_level_tables(records, baseline),
             tables.runs(records),
         ]
     return Analysis(
@@ -91,6 +102,7 @@ def analyse(
         effective or EffectiveCompute(),
         records,
         refused,
+        baseline,
     )
 
 
@@ -272,8 +284,8 @@ def _surroundings(records):
 MOST_COMPARED = 60
 
 
-def _level_tables(records):
-    sensitivity, dominated = [], []
+def _level_tables(records, baseline):
+    sensitivity, dominated, without = [], [], []
     for group, within in curves_by_group(records).items():
         curves = {
             name: levels.curve(record, group.metric)
@@ -282,13 +294,22 @@ def _level_tables(records):
 
         def preferred(name, within=within):
             record = within[name]
-            is_alexnet = record.model.name == "alexnet"
-            return record.target.reached, is_alexnet, tables.flops_per_example(record)
+            return record.target.reached, -record.compute.train_flops
 
-        first = max(curves, key=preferred)
+        first = max(
+            (
+                name
+                for name in curves
+                if tables.is_baseline(tables.configuration(within[name]), baseline)
+            ),
+            key=preferred,
+            default=None,
+        )
+        if first is None:
+            without.append(group.label)
         marks = levels.grid(list(curves.values()))
         for name, curve in curves.items():
-            if name == first:
+            if name == first or first is None:
                 continue
             for level in levels.sensitivity(curves[first], curve, marks):
                 if level.factor is not None:
@@ -312,7 +333,8 @@ def _level_tables(records):
         tuple(sensitivity),
         "Factors are ratios of XLA FLOPs to the first evaluation at or above the level; the "
         "interpolated ones take the straight line between evaluations. At most "
-        f"{MOST_COMPARED} curves a group are compared.",
+        f"{MOST_COMPARED} curves a group are compared, with {baseline}"
+        + (f", of which there is no record for {'; '.join(without)}." if without else "."),
     )
     yield Table(
         "dominance",
@@ -373,13 +395,7 @@ def _point(point):
     }
 
 
-def publication_dates() -> dict[str, datetime.date]:
-    """Publication dates of the sixteen models, by their name in `models`."""
-    return {row.our_name: row.published for row in published.alexnet_level()}
-
-
 def _groups(records):
-    dates = publication_dates()
     groups = curves_by_group(records)
     number = sum(min(MOST_RUNS, len(within)) for within in groups.values())
     each = max(2, MOST_CURVE_POINTS // number) if number else 0
@@ -397,7 +413,8 @@ def _groups(records):
                 {
                     "name": name,
                     "model": record.model.name,
-                    "date": date.isoformat() if (date := dates.get(record.model.name)) else None,
+                    "date": date.isoformat() if (date := publications.date_of(record)) else None,
+                    "url": publications.link_of(record),
                     "epoch": record.target.epoch,
                     "macs": tables.macs_per_example(record),
                     "xla": record.compute.train_flops if record.target.reached else None,

@@ -12,8 +12,15 @@ from collections.abc import Sequence
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.records import Record
-from jaxeff.report import published
-from jaxeff.report.tables import Configuration, charged_examples, configuration, group_of
+from jaxeff.report import publications, published
+from jaxeff.report.tables import (
+    BASELINE,
+    Configuration,
+    charged_examples,
+    configuration,
+    group_of,
+    is_baseline,
+)
 from jaxeff.report.trends import Point
 
 COLUMNS = (
@@ -37,11 +44,13 @@ def metric_name(record: Record) -> str:
     return group_of(record).label
 
 
-def export(records: Sequence[Record]) -> tuple[str, str]:
+def export(records: Sequence[Record], baseline: str = BASELINE) -> tuple[str, str]:
     """Makes the CSV file of the published rows and our records', and the analysis behind ours.
 
     Records that reached their target are averaged over seeds, in the paper's convention (3 x
-    forward multiply-accumulates x images), so that they compare with the published rows.
+    forward multiply-accumulates x images), so that they compare with the published rows. A row
+    needs a date of publication and what its level's factors are against: a published row, or runs
+    of the model `baseline`. What lacks one of them stands in the analysis alone.
 
     Returns:
       The CSV file's text, and the analysis as Markdown.
@@ -58,19 +67,31 @@ def export(records: Sequence[Record]) -> tuple[str, str]:
         key: statistics.fmean(run.compute.paper_teraflop_s_days for run in runs)
         for key, runs in groups.items()
     }
-    # Factors are against AlexNet's best configuration, or, without one, against what took the most.
-    alexnet: dict[str, float] = {}
+    # Factors are against the baseline's best configuration, which is its level's first row.
+    measured: dict[str, float] = {}
     for (metric, key), days in means.items():
-        if key.model == "alexnet":
-            alexnet[metric] = min(days, alexnet.get(metric, math.inf))
-    for (metric, key), days in sorted(means.items(), key=lambda item: (item[0][0], -item[1])):
-        base.setdefault(metric, alexnet.get(metric, days))
-        rows.append(_measured_row(metric, groups[metric, key], days, base[metric] / days))
+        if is_baseline(key, baseline):
+            measured[metric] = min(days, measured.get(metric, math.inf))
+    base = measured | base
+    missing = {}
+
+    def order(item):
+        (metric, _), days = item
+        return metric, days != measured.get(metric), -days
+
+    for (metric, key), days in sorted(means.items(), key=order):
+        runs = groups[metric, key]
+        if metric not in base:
+            missing[metric, key] = f"no run of {baseline} reached this level"
+        elif publications.date_of(runs[0]) is None:
+            missing[metric, key] = "no date of publication is known (PUBLISHED in the model's file)"
+        else:
+            rows.append(_measured_row(metric, runs, days, base[metric] / days))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows([[inert(cell) for cell in row] for row in rows])
-    return text.getvalue(), _analysis(groups, means)
+    return text.getvalue(), _analysis(groups, means, missing)
 
 
 def inert(cell: object) -> object:
@@ -93,16 +114,13 @@ def _published_row(row):
 
 
 def _measured_row(metric, runs, days, factor):
-    model = runs[0].model.name
-    known = {row.our_name: row for row in published.alexnet_level()}.get(model)
-    date = known.published if known else datetime.date.fromisoformat(runs[0].created[:10])
-    link = f"https://arxiv.org/abs/{known.arxiv}" if known and known.arxiv else ""
+    date = publications.date_of(runs[0])
     analysis = f"jaxeff {runs[0].software.jaxeff}, {len(runs)} run(s)"
     return (
         metric,
         f"{date.month}/{date.day}/{date.year}",
-        model,
-        link,
+        runs[0].model.name,
+        publications.link_of(runs[0]) or "",
         f"{days:.4g}",
         f"{factor:.3g}",
         analysis,
@@ -110,7 +128,7 @@ def _measured_row(metric, runs, days, factor):
     )
 
 
-def _analysis(groups, means):
+def _analysis(groups, means, missing):
     lines = ["# Analysis", ""]
     if not groups:
         lines.append("No record that reached its target was given: all rows are published ones.")
@@ -120,6 +138,11 @@ def _analysis(groups, means):
         lines += [
             f"## {key.model}, {metric}",
             "",
+            *(
+                [f"- Not among the rows: {missing[metric, key]}."]
+                if (metric, key) in missing
+                else []
+            ),
             f"- Recipe: {key.text}.",
             f"- Level: {group_of(first).level_text} on {first.dataset.name} "
             f"({first.dataset.validation_examples:,} validation {noun}s, each counted once).",

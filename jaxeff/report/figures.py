@@ -17,8 +17,8 @@ from matplotlib.ticker import FuncFormatter
 
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.records import Record
-from jaxeff.report import levels, published, trends
-from jaxeff.report.analysis import Analysis, curves_by_group, publication_dates
+from jaxeff.report import levels, publications, published, trends
+from jaxeff.report.analysis import Analysis, curves_by_group
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8a8a8a"
 _CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
@@ -196,14 +196,13 @@ def readable(model: str) -> str:
 
 
 def _measured_points(analysis):
-    dates = publication_dates()
     return [
-        trends.Point(record.model.name, dates[record.model.name], record.compute.paper_flops)
+        trends.Point(record.model.name, date, record.compute.paper_flops)
         for record in analysis.records
         if record.dataset.name == "imagenet2012"
         and record.target.reached
         and (record.target.metric, record.target.value) == ("top5", 0.791)
-        and record.model.name in dates
+        and (date := publications.date_of(record)) is not None
     ]
 
 

@@ -12,7 +12,7 @@ from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.report import audit, exchange, figures, page
 from jaxeff.report.analysis import Analysis
-from jaxeff.report.tables import Table
+from jaxeff.report.tables import BASELINE, Table
 
 LARGEST_RECORD_BYTES = 20_000_000
 """The size of a record of 50 000 evaluations; no record of a run is larger."""
@@ -82,14 +82,18 @@ def write(analysis: Analysis, out: str | os.PathLike) -> None:
         _write(out / name, content)
 
 
-def write_exchange(valid: Sequence[records.Record], path: str | os.PathLike) -> pathlib.Path:
+def write_exchange(
+    valid: Sequence[records.Record], path: str | os.PathLike, baseline: str = BASELINE
+) -> pathlib.Path:
     """Writes `path` in the published columns and the analysis beside it; returns the latter's path.
+
+    Factors are against the model `baseline`, where its level is no published one.
 
     Raises:
       UsageError: the file cannot be written.
     """
     path = pathlib.Path(path)
-    rows, analysis = exchange.export(valid)
+    rows, analysis = exchange.export(valid, baseline)
     beside = path.with_suffix(".md")
     _write(path, rows)
     _write(beside, analysis)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from jaxeff.compute import IMAGENET_EPOCH_IMAGES, TERAFLOP_S_DAY, paper_flops
 from jaxeff.records import Record
-from jaxeff.report import published
+from jaxeff.report import publications, published
 from jaxeff.report.effective_compute import domain_gains
 from jaxeff.report.model_costs import ModelCost
 from jaxeff.report.published import Printed
@@ -209,6 +209,7 @@ def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
             for record in records
             if record.dataset.name == "imagenet2012"
             and record.model.name == names[row.model]
+            and record.model.source is None
             and record.status in ("completed", "reached")
             and record.curve
             and has_accuracies(record)
@@ -419,42 +420,62 @@ def _epoch(record):
     return record.target.epoch
 
 
-def _baseline(within):
-    """AlexNet's configuration with the least compute, or else the one that took the most."""
-    compute = {key: _mean(runs, _train_flops) for key, runs in within.items()}
-    alexnet = [key for key in compute if key.model == "alexnet"]
-    return min(alexnet, key=compute.get) if alexnet else max(compute, key=compute.get)
+BASELINE = "alexnet"
+"""The model against which factors are, unless the reader asks for another."""
 
 
-def measured(records: Sequence[Record]) -> Table:
-    """What our records measured for each data set and target: mean and interval over seeds."""
+def is_baseline(key: Configuration, baseline: str) -> bool:
+    """Whether a configuration is of the model `baseline`; of the user's own, not by default."""
+    return key.model == baseline and (baseline != BASELINE or key.sources[0] is None)
+
+
+def _baseline(within, baseline):
+    """The configuration of model `baseline` with the least compute; None where there is none."""
+    compute = {
+        key: _mean(runs, _train_flops) for key, runs in within.items() if is_baseline(key, baseline)
+    }
+    return min(compute, key=compute.get, default=None)
+
+
+def measured(records: Sequence[Record], baseline: str = BASELINE) -> Table:
+    """What our records measured for each data set and target: mean and interval over seeds.
+
+    Args:
+      records: all of them.
+      baseline: name of the model against which factors are.
+    """
     arrived, rows = _arrived(records), []
     for group, within in _by_configuration(records).items():
         met = arrived.get(group, {})
-        base = _baseline(met) if met else None
+        base = _baseline(met, baseline)
         found = {
             key: mean_interval([run.compute.train_flops for run in runs])
             for key, runs in met.items()
         }
         for key in sorted(within, key=lambda key: -found[key][0] if key in found else math.inf):
             xla, runs = found.get(key), met.get(key, [])
+            comparable = xla is not None and base is not None
             rows.append(
                 (
                     group.label,
                     key.model,
+                    publications.date_text(within[key][0]),
+                    publications.link_of(within[key][0]),
                     key.text,
                     len(within[key]),
                     len(runs),
                     _mean(runs, _epoch) if runs else None,
                     *(xla or (None, None, None)),
                     _mean(runs, _paper_flops) if runs else None,
-                    found[base][0] / xla[0] if xla else None,
-                    base.model if xla else None,
+                    found[base][0] / xla[0] if comparable else None,
+                    base.model if comparable else xla and f"{baseline} did not get there",
                 )
             )
     columns = (
         "data and level",
         "model",
+        "published",
+        "publication",
         "recipe",
         "runs",
         "reached",
@@ -470,7 +491,8 @@ def measured(records: Sequence[Record]) -> Table:
         "A row is all records with the same data (by fingerprint), task (with its settings, such "
         "as the image size), target, model and recipe. The mean and Student's 95 % interval are "
         "over the runs that reached the target; the interval needs two of them. Factors are "
-        "against AlexNet where it reached the target, otherwise against what took the most."
+        f"against {baseline}, and are empty where no run of it reached the target (--baseline=NAME "
+        "compares with another model)."
     )
     return Table("measured", "What was measured here", columns, tuple(rows), how)
 
@@ -481,37 +503,37 @@ class Finding(NamedTuple):
     Attributes:
       label: of data and level.
       model: the one with the least.
-      factor: how many times less it took than `baseline`.
-      baseline: AlexNet where it reached the level, otherwise what took the most.
+      factor: how many times less it took than `baseline`; None where that did not get there.
+      baseline: name of the model that it is compared with.
       models: number of models that reached the level.
     """
 
     label: str
     model: str
-    factor: float
+    factor: float | None
     baseline: str
     models: int
 
 
-def findings(records: Sequence[Record]) -> list[Finding]:
-    """A finding for each data set and level that several models reached."""
+def findings(records: Sequence[Record], baseline: str = BASELINE) -> list[Finding]:
+    """A finding for each data set and level that several models reached; `baseline` is a name."""
     found = []
     for group, within in _arrived(records).items():
         compute = {key: _mean(runs, _train_flops) for key, runs in within.items()}
-        best, base = min(compute, key=compute.get), _baseline(within)
+        best, base = min(compute, key=compute.get), _baseline(within, baseline)
         models = len({key.model for key in within})
         if models > 1:
-            factor = compute[base] / compute[best]
-            found.append(Finding(group.label, best.model, factor, base.model, models))
+            factor = None if base is None else compute[base] / compute[best]
+            found.append(Finding(group.label, best.model, factor, baseline, models))
     return found
 
 
-def breakdown_measured(records: Sequence[Record]) -> Table:
-    """Table 1 for our own records: the factor as epochs x operations an epoch."""
+def breakdown_measured(records: Sequence[Record], baseline: str = BASELINE) -> Table:
+    """Table 1 for our own records: the factor to `baseline` as epochs x operations an epoch."""
     rows = []
     for group, within in _arrived(records).items():
-        base = _baseline(within)
-        if base.model != "alexnet":
+        base = _baseline(within, baseline)
+        if base is None:
             continue
         for key, runs in within.items():
             epochs = _mean(within[base], _epoch) / _mean(runs, _epoch)
@@ -525,7 +547,10 @@ def breakdown_measured(records: Sequence[Record]) -> Table:
         "FLOPs an epoch factor",
         "product",
     )
-    how = "Each factor is AlexNet's mean over the model's, by XLA's count; then their product."
+    how = (
+        f"Each factor is the mean of {baseline} over the model's, by XLA's count; then their "
+        "product. Data on which it did not get there are left out."
+    )
     return Table("table1_measured", "Table 1 of our own records", columns, tuple(rows), how)
 
 
@@ -540,6 +565,8 @@ def runs(records: Sequence[Record]) -> Table:
                 record.created,
                 group_of(record).label,
                 record.model.name,
+                publications.date_text(record),
+                publications.link_of(record),
                 record.recipe["name"],
                 record.seed,
                 record.status,
@@ -559,6 +586,8 @@ def runs(records: Sequence[Record]) -> Table:
         "created",
         "data and level",
         "model",
+        "published",
+        "publication",
         "recipe",
         "seed",
         "status",

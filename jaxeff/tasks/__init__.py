@@ -5,4 +5,5 @@ from jaxeff.tasks.task import LOSS as LOSS
 from jaxeff.tasks.task import Metric as Metric
 from jaxeff.tasks.task import Target as Target
 from jaxeff.tasks.task import Task as Task
+from jaxeff.tasks.task import averages_of as averages_of
 from jaxeff.tasks.task import parse_target as parse_target

@@ -29,12 +29,15 @@ class Metric:
       label: as people read it, such as `top-1`.
       higher_is_better: False for losses and errors.
       is_fraction: whether the value lies in [0, 1] and is shown in per cent.
+      always_met: why every network meets any level of it on these data, such as top-5 of five
+        classes; None where that is not so. It cannot be a target.
     """
 
     name: str
     label: str
     higher_is_better: bool = True
     is_fraction: bool = True
+    always_met: str | None = None
 
     @property
     def direction(self) -> str:
@@ -69,7 +72,7 @@ class Target:
 
 
 class Task(Protocol):
-    """What is trained and measured.
+    """What is trained and measured. A task that inherits from it need not write the last methods.
 
     Attributes:
       name: in records, such as `image_classification`.
@@ -80,6 +83,7 @@ class Task(Protocol):
       train_examples: number of training examples.
       validation_examples: number of validation examples.
       may_skip: whether training goes on without examples that cannot be read.
+      notes: what a user should hear of the data at the start, a line each.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Task(Protocol):
     train_examples: int
     validation_examples: int
     may_skip: bool
+    notes: tuple[str, ...]
 
     def settings(self) -> dict[str, object]:
         """What the record's `task` says beyond name and metrics, as JSON values."""
@@ -128,14 +133,55 @@ class Task(Protocol):
     ) -> data.Batches:
         """All validation examples once, filled up with examples whose `mask` `[N]` is False."""
 
+    def example_name(self, index: int) -> str:
+        """Names a training example to people, by file where it is one."""
+
+    def with_changes(self, changes: Mapping[str, object]) -> Task:
+        """The task as a phase of training has it; `changes` are of the names in `changes()`.
+
+        Raises:
+          UsageError: it cannot be changed so.
+        """
+        if changes:
+            raise UsageError(f"{self.name} has nothing that a phase can change: {dict(changes)}")
+        return self
+
+    def augment(self, batch: Batch, key: jax.Array, axis_name: str | None) -> Batch:
+        """The training batch as the devices vary it, within the training step.
+
+        Args:
+          batch: this device's part.
+          key: of this step, the same on every device.
+          axis_name: the `pmap` axis over which the batch is split, or None.
+        """
+        return batch
+
+    def views(self, batch: Batch) -> Mapping[str, Sequence[jax.Array]]:
+        """Inputs for each way of measuring, by the prefix of its metrics' names.
+
+        The outputs of the inputs of one way are averaged before the metrics are taken.
+        """
+        return {"": (self.inputs(batch),)}
+
     def device_arrays(self) -> Mapping[str, np.ndarray] | None:
         """Arrays that every device keeps, for `on_devices`; None where there are none."""
+        return None
+
+    def host_batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """What the host sends of a training batch."""
+        return self.batch_shapes(batch_size)
 
     def on_devices(self, arrays: Mapping[str, jax.Array], batch: Batch) -> Batch:
         """The training batch, made of what the host sends and of `device_arrays`."""
+        return batch
 
-    def example_name(self, index: int) -> str:
-        """Names a training example to people, by file where it is one."""
+
+def averages_of(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """The same metrics of a network with averaged parameters, as targets name them: `ema_…`."""
+    return tuple(
+        dataclasses.replace(m, name=f"ema_{m.name}", label=f"{m.label} of the average")
+        for m in metrics
+    )
 
 
 def metric_of(metrics: Sequence[Metric], name: str) -> Metric:
@@ -155,7 +201,7 @@ def parse_target(text: str, metrics: Sequence[Metric]) -> Target:
       metrics: of the task.
 
     Raises:
-      UsageError: there is no such metric, or the value is no level of it.
+      UsageError: there is no such metric, the value is no level of it, or every network meets it.
     """
     name, _, number = text.partition(":")
     try:
@@ -172,5 +218,11 @@ def parse_target(text: str, metrics: Sequence[Metric]) -> Target:
         raise UsageError(
             f"--target={text}: give {' or '.join(names)}, a colon and a value{hint}, such as "
             f"{example}"
+        )
+    if metric.always_met:
+        others = [other.name for other in metrics if other.is_fraction and not other.always_met]
+        hint = f", such as {others[0]}:{number}" if others else ""
+        raise UsageError(
+            f"--target={text}: every network meets it, {metric.always_met}; give another{hint}"
         )
     return Target(metric, value)

@@ -1,14 +1,16 @@
 """What training costs: both counts of one step, and the charge for a number of steps."""
 
 import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
 
 import jax
-import optax
 from flax import linen as nn
 
 from jaxeff import compute, records
 from jaxeff.tasks import Task
 from jaxeff.train import steps
+from jaxeff.train.recipe import Recipe, Span
 
 CONVENTION = (
     "flops_per_step: XLA's HLO cost analysis of one training step (loss, gradient, optimizer "
@@ -16,7 +18,8 @@ CONVENTION = (
     "lowered for TPU and not compiled; train_flops: the sum of flops_per_step over the steps up to "
     "the evaluation that first met the target, or over all steps so far; macs_forward_per_example: "
     "multiply-accumulates of convolutions and matrix products, padding included, counted from the "
-    "jaxpr; paper_flops: 3 x those x examples; teraflop_s_days: operations / 8.64e16. Evaluation "
+    "jaxpr; what the host does to a batch is no arithmetic of the device and not counted; "
+    "paper_flops: 3 x those x examples; teraflop_s_days: operations / 8.64e16. Evaluation "
     "is not charged."
 )
 
@@ -28,10 +31,13 @@ class TrainingCost:
     Attributes:
       params: number of parameters.
       schedule: the cost of a step, by step.
+      evaluation_macs_per_example: multiply-accumulates of measuring one example, by the prefix of
+        the metrics' names that need them.
     """
 
     params: int
     schedule: compute.CostSchedule
+    evaluation_macs_per_example: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def flops_per_step(self) -> int:
@@ -62,56 +68,82 @@ class TrainingCost:
 
 
 def training_cost(
-    module: nn.Module,
-    tx: optax.GradientTransformation,
-    task: Task,
-    batch_size: int,
-    *,
-    remat: bool = False,
+    module: nn.Module, recipe: Recipe, task: Task, spans: Sequence[Span] = ()
 ) -> TrainingCost:
-    """Counts one training step of `module` with the whole batch on one replica.
+    """Counts the training steps of `module` with the whole batch on one replica.
 
     Runs and compiles nothing, and does not depend on the machine.
 
     Args:
       module: created without an axis name.
-      tx: the optimizer; its update is part of the step.
+      recipe: its optimizer, average and batch transforms are part of the step.
       task: what a batch is and its loss.
-      batch_size: examples of the global batch.
-      remat: as in `steps.make_train_step`.
+      spans: of the run, each a segment; without them, all steps are like the first.
     """
-    step, state, batch = _step_and_shapes(module, tx, task, batch_size, remat)
 
-    def forward(params, collections, inputs):
-        return module.apply({"params": params, **collections}, inputs, train=False)
+    state = _state_shapes(module, recipe, task)
 
-    segment = compute.Segment(
-        from_step=0,
-        flops_per_step=compute.xla_flops(step, state, batch),
-        macs_forward_per_example=compute.count_macs(
-            forward, state.params, state.collections, steps.example_inputs(task)
-        ),
-        batch_size=batch_size,
-        changes=task.changes(),
+    @functools.cache
+    def forward_macs(changes):
+        def forward(params, collections, inputs):
+            return module.apply({"params": params, **collections}, inputs, train=False)
+
+        inputs = steps.example_inputs(task.with_changes(dict(changes)))
+        return compute.count_macs(forward, state.params, state.collections, inputs)
+
+    @functools.cache
+    def flops(batch_size, changes):
+        of_span = task.with_changes(dict(changes))
+        step, batch = _step_and_batch(module, recipe, of_span, batch_size)
+        return compute.xla_flops(step, state, batch) + _preparation_flops(of_span, batch_size)
+
+    segments = []
+    for span in spans or (Span(0, 1, 0, recipe.batch_size, {}),):
+        changes = tuple(span.changes.items())
+        segments.append(
+            compute.Segment(
+                from_step=span.from_step,
+                flops_per_step=flops(span.batch_size, changes),
+                macs_forward_per_example=forward_macs(changes),
+                batch_size=span.batch_size,
+                changes=task.with_changes(span.changes).changes(),
+            )
+        )
+    views = jax.eval_shape(task.views, task.batch_shapes(1))
+    return TrainingCost(
+        params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        schedule=compute.CostSchedule(tuple(segments)),
+        evaluation_macs_per_example={
+            prefix: len(inputs) * forward_macs(()) for prefix, inputs in views.items()
+        },
     )
-    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    return TrainingCost(params, compute.CostSchedule((segment,)))
 
 
-def training_step_cost(
-    module: nn.Module,
-    tx: optax.GradientTransformation,
-    task: Task,
-    batch_size: int,
-    *,
-    remat: bool = False,
-) -> compute.StepCost:
+def training_step_cost(module: nn.Module, recipe: Recipe, task: Task) -> compute.StepCost:
     """The step that `training_cost` counts, by layer and phase, with both counts reconciled."""
-    return compute.step_cost(*_step_and_shapes(module, tx, task, batch_size, remat))
+    step, batch = _step_and_batch(module, recipe, task, recipe.batch_size)
+    return compute.step_cost(step, _state_shapes(module, recipe, task), batch)
 
 
-def _step_and_shapes(module, tx, task, batch_size, remat):
-    """The training step on one replica, and the shapes of its state and batch."""
-    step = steps.make_train_step(module, tx, task, seed=0, remat=remat)
-    state = jax.eval_shape(lambda: steps.initial_state(module, tx, task, seed=0))
-    return step, state, task.batch_shapes(batch_size)
+def _state_shapes(module, recipe, task):
+    tx, ema = recipe.optimizer, recipe.ema
+    return jax.eval_shape(lambda: steps.initial_state(module, tx, task, seed=0, ema=ema))
+
+
+def _step_and_batch(module, recipe, task, batch_size):
+    """The training step on one replica, and the shapes of its batch."""
+    step = steps.make_train_step(
+        module, recipe.optimizer, task, seed=0, remat=recipe.remat, ema=recipe.ema
+    )
+    return step, task.batch_shapes(batch_size)
+
+
+def _preparation_flops(task, batch_size):
+    """What a batch takes on the devices before the step, where they keep the examples."""
+    arrays = task.device_arrays()
+    if arrays is None:
+        return 0
+    shapes = {
+        name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in arrays.items()
+    }
+    return compute.xla_flops(task.on_devices, shapes, task.host_batch_shapes(batch_size))

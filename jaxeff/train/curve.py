@@ -1,6 +1,7 @@
 """The figure of a run: its metrics against training compute."""
 
 import io
+import itertools
 from collections.abc import Sequence
 
 from jaxeff import records
@@ -17,7 +18,7 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
 
     Args:
       record: with at least one evaluation in its curve.
-      metrics: of its task.
+      metrics: of its run; those of an average of the parameters are dashed.
 
     Returns:
       A PNG file. The x axis is logarithmic, in teraflop/s-days by XLA's count.
@@ -34,13 +35,14 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     alike = [other for other in metrics if other.is_fraction == metric.is_fraction]
-    for other, colour in zip(alike, COLOURS, strict=False):
+    for other, colour in zip(alike, itertools.cycle(COLOURS), strict=False):
         axes.plot(
             days,
-            [scale * point.metrics[other.name] for point in points],
+            [scale * point.value(other.name) for point in points],
             marker="o",
             markersize=3,
             linewidth=1.5,
+            linestyle="--" if other.name.startswith(records.EMA) else "-",
             color=colour,
             label=other.label,
         )
@@ -53,12 +55,12 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
     )
     if target.reached:
         crossing = next(point for point in points if point.step == target.step)
-        x, y = crossing.train_flops / TERAFLOP_S_DAY, scale * crossing.metrics[metric.name]
+        x, y = crossing.train_flops / TERAFLOP_S_DAY, scale * crossing.value(metric.name)
         axes.axvline(x, color=TARGET_COLOUR, linestyle=":", linewidth=1)
         axes.plot([x], [y], marker="*", markersize=14, color="black", linestyle="none", zorder=5)
         finding = f"reached after {x:.3g} teraflop/s-days (epoch {target.epoch:g})"
     else:
-        values = [point.metrics[metric.name] for point in points]
+        values = [point.value(metric.name) for point in points]
         best = max(values) if metric.higher_is_better else min(values)
         finding = f"not reached, best {metric.text(best, digits=2)} {metric.label}"
     axes.set_xscale("log")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxeff import records
-from jaxeff.tasks import LOSS, Metric, Task
+from jaxeff.tasks import LOSS, Metric
 
 
 class Display:
@@ -69,11 +69,20 @@ class Display:
         self, point: records.Point, total_epochs: float, metrics: Sequence[Metric]
     ) -> None:
         """One line for one evaluation."""
-        values = "  ".join(
-            f"{'validation ' if metric == LOSS else ''}{metric.label} "
-            f"{metric.text(point.metrics[metric.name], digits=2 if metric.is_fraction else 4)}"
-            for metric in metrics
-        )
+
+        def shown(values):
+            return "  ".join(
+                f"{'validation ' if metric == LOSS else ''}{metric.label} "
+                f"{metric.text(values[metric.name], digits=2 if metric.is_fraction else 4)}"
+                for metric in metrics
+            )
+
+        values = shown(point.metrics)
+        if point.ema_metrics is not None:
+            fractions = [m for m in metrics if m.is_fraction] or metrics
+            first = fractions[0]
+            value = first.text(point.ema_metrics[first.name], 2 if first.is_fraction else 4)
+            values += f"  (average: {first.label} {value})"
         self.line(
             f"epoch {point.epoch:g}/{total_epochs:g}  step {point.step}  "
             f"train loss {point.train_loss:.4f}  {values}  {point.train_flops:.4g} FLOPs"
@@ -99,7 +108,7 @@ class Display:
                 "recipe": ", ".join(
                     f"{key}={value}"
                     for key, value in record.recipe.items()
-                    if key != "optimizer" and value is not None
+                    if key not in ("optimizer", "schedule") and value not in (None, [], False)
                 ),
                 "optimizer": _as_call(record.recipe["optimizer"]),
                 "steps": f"{run.total_steps:,} ({run.steps_per_epoch:.2f} an epoch)",
@@ -112,6 +121,10 @@ class Display:
                 "workdir": run.workdir,
             }
         )
+        changes = record.dataset.accepted_changes or ()
+        accepted = [f"the data changed at step {change['step']}, accepted" for change in changes]
+        for note in (*task.notes, *accepted):
+            self.line(f"  note: {note}")
 
     def entries(self, entries: dict[str, object]) -> None:
         """Prints names and values in two columns, a line an entry."""
@@ -119,14 +132,20 @@ class Display:
         for key, value in entries.items():
             self.line(f"  {key:<{width}}  {value}")
 
-    def receipt(self, record: records.Record, task: Task, record_path: str) -> None:
-        """Prints what the run found: the target, the compute it took, and where that is kept."""
-        target, cost, timing = record.target, record.compute, record.timing
-        metric = next(metric for metric in task.metrics if metric.name == target.metric)
+    def receipt(self, record: records.Record, run, record_path: str) -> None:
+        """Prints what the run found: the target, the compute it took, and where that is kept.
+
+        Args:
+          record: of the run.
+          run: the `Run`.
+          record_path: where the record is.
+        """
+        target, cost, timing, task = record.target, record.compute, record.timing, run.task
+        metric = run.target.metric
         if target.reached:
             outcome = f"reached at epoch {target.epoch:g}, step {target.step}"
         elif record.curve:
-            values = [point.metrics[metric.name] for point in record.curve]
+            values = [point.value(metric.name) for point in record.curve]
             best = max(values) if metric.higher_is_better else min(values)
             outcome = f"not reached, best {metric.text(best, digits=2)}"
         else:

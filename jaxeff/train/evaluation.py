@@ -80,18 +80,22 @@ def evaluate_variables(
         )
 
 
-def restore_variables(workdir: str | os.PathLike) -> tuple[dict, records.Record]:
+def restore_variables(
+    workdir: str | os.PathLike, average: bool = False
+) -> tuple[dict, records.Record]:
     """The variables of a run's newest checkpoint, and its record up to there.
 
     Args:
       workdir: folder of the run.
+      average: takes the averages that the run's recipe keeps in their place.
 
     Returns:
       `{"params": …, "batch_stats": …}` of NumPy arrays, with what else the module keeps, and the
       record.
 
     Raises:
-      UsageError: there is no such run, or its checkpoint or record cannot be read.
+      UsageError: there is no such run, its checkpoint or record cannot be read, it keeps no
+        average, or its optimizer keeps other parameters than those to measure.
     """
     folder = pathlib.Path(workdir)
     if not (folder / "checkpoints").is_dir():
@@ -99,6 +103,15 @@ def restore_variables(workdir: str | os.PathLike) -> tuple[dict, records.Record]
     with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
         state, kept = checkpoints.restore()
     record = records.from_json(kept["record"], source=f"{folder}/checkpoints")
+    if average:
+        if not state.get("average"):
+            raise UsageError(f"--workdir={workdir}: the run's recipe keeps no average")
+        return {"params": state["average"]["params"], **state["average"]["collections"]}, record
+    if record.recipe.get("evaluation_params") is not None:
+        raise UsageError(
+            f"--workdir={workdir}: its optimizer trains other parameters than it measures, and a "
+            "checkpoint holds the first; the record's curve has the measured ones"
+        )
     # Checkpoints of jaxeff 0.1 keep `batch_stats` by itself.
     collections = state.get("collections", {"batch_stats": state.get("batch_stats")})
     return {"params": state["params"], **(collections or {})}, record

@@ -61,7 +61,8 @@ def heeding_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
 class Timed:
     """A compiled function that knows how long its first call took: tracing and compilation.
 
-    Later calls return as soon as the work is queued; so does the first, once it has compiled.
+    Later calls return as soon as the work is queued; so does the first, once it has compiled. It is
+    timed again where new shapes come, after `expect_new_shapes`.
 
     Attributes:
       calls: number of calls so far.
@@ -70,16 +71,22 @@ class Timed:
     def __init__(self, function: Callable):
         self._function = function
         self._compile_seconds = 0.0
+        self._compiles = True
         self.calls = 0
 
     def __call__(self, *arguments):
         """Calls the function."""
         started = time.perf_counter()
         result = self._function(*arguments)
-        if self.calls == 0:
-            self._compile_seconds = time.perf_counter() - started
+        if self._compiles:
+            self._compile_seconds += time.perf_counter() - started
+            self._compiles = False
         self.calls += 1
         return result
+
+    def expect_new_shapes(self) -> None:
+        """Times the next call as the first of its kind."""
+        self._compiles = True
 
     def pop_compile_seconds(self) -> float:
         """The seconds of the first call, once; then 0."""

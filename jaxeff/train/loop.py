@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxeff import records
-from jaxeff.train import accounting, hooks, optimizer, parallel, workdir
+from jaxeff.train import accounting, hooks, parallel, workdir
 from jaxeff.train.checkpoints import Checkpoints
 from jaxeff.train.display import Display
 from jaxeff.train.output import Output
@@ -41,7 +41,8 @@ def train_to_target(run: Run) -> records.Record:
       UsageError: the batch size does not suit the devices, the workdir cannot be used or holds
         another run, or an example cannot be read.
     """
-    parallel.check_batch_size(run.recipe.batch_size)
+    for span in run.spans:
+        parallel.check_batch_size(span.batch_size)
     is_writer = jax.process_index() == 0
     display = Display(run.total_steps, run.log_every, run.task.example_noun, silent=not is_writer)
     with (
@@ -67,15 +68,16 @@ class Session:
 
     def __init__(self, run: Run, display: Display):
         self.run = run
+        workdir.check_same_sources(run.workdir, run.sources)
         cost = accounting.training_cost(
-            run.make_module(axis_name=None),
-            run.optimizer(),
-            run.task,
-            run.recipe.batch_size,
-            remat=run.recipe.remat,
+            run.make_module(axis_name=None), run.recipe, run.task, run.spans
         )
         self.progress = Progress(run, cost)
-        workdir.check_same_run(run.workdir, self.progress.record())
+        workdir.check_same_run(
+            run.workdir, self.progress.record(), accept_changed_data=run.accept_changed_data
+        )
+        if jax.process_index() == 0:
+            workdir.write_sources(run.workdir, run.sources)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
         is_new = self._checkpoints.latest_step is None
         self.trainer = Trainer(run, restore=None if is_new else self._restore)
@@ -92,12 +94,21 @@ class Session:
             self._output.display.line("this run is already complete; nothing to train")
         else:
             self._output.publish()
-        with (
-            contextlib.closing(self.trainer.host_batches(progress.step)) as host_batches,
-            self._output.display,
-        ):
-            batches = self.trainer.device_batches(host_batches)
+        with self._output.display:
             while not progress.is_done:
+                status = self._train_span(evaluations, interrupted)
+                if status is not None:
+                    return status
+        return "reached" if run.stop_at_target and progress.target.reached else "completed"
+
+    def _train_span(self, evaluations, interrupted):
+        """Trains to the end of the span; returns the status of a run that ends before, or None."""
+        run, progress = self.run, self.progress
+        span = run.span_at(progress.step)
+        self.trainer.train_step.expect_new_shapes()
+        with contextlib.closing(self.trainer.host_batches(progress.step)) as host_batches:
+            batches = self.trainer.device_batches(host_batches, progress.step)
+            while not progress.is_done and progress.step < span.to_step:
                 stopped = self.take_steps(run.next_pause(progress.step), batches, interrupted)
                 if run.task.may_skip:
                     progress.skipped |= parallel.union(host_batches.skipped)
@@ -110,7 +121,7 @@ class Session:
                 if not progress.is_done:
                     self._save()
                     self._output.publish()
-        return "reached" if run.stop_at_target and progress.target.reached else "completed"
+        return None
 
     def take_steps(
         self, until: int, batches: Iterator[dict], interrupted: Callable[[], bool]
@@ -124,7 +135,7 @@ class Session:
           True if it ended before `until`, because `interrupted()` or the loss is not finite.
         """
         progress, in_flight = self.progress, collections.deque()
-        clock = _Clock(progress.step, self.run.recipe.batch_size)
+        clock = _Clock(progress.step, self.run.span_at(progress.step).batch_size)
 
         def take_in(limit):
             """Takes in the losses that are there, and waits for those beyond `limit`."""
@@ -177,29 +188,36 @@ class Session:
         }
         if self._learning_rates is not None:
             numbers["learning_rate"] = float(self._learning_rates[step - 1])
-        left = (self.run.total_steps - step) * self.run.recipe.batch_size / max(rate, 1e-9)
-        self._output.train_step(step, numbers, left)
+        examples = self.progress.cost.schedule.examples
+        left = examples(self.run.total_steps) - examples(step)
+        self._output.train_step(step, numbers, left / max(rate, 1e-9))
 
     def _evaluate(self, epoch):
         """Adds a point to the curve; False if the loss is not finite."""
         progress, started = self.progress, time.perf_counter()
-        metrics = self.trainer.evaluate()
+        metrics, ema_metrics = self.trainer.evaluate()
         compile_seconds = self.trainer.evaluation_step.pop_compile_seconds()
         progress.compile_seconds += compile_seconds
         progress.eval_seconds += time.perf_counter() - started - compile_seconds
-        counted, expected = metrics.pop("examples"), self.run.task.validation_examples
-        if counted != expected:
-            raise AssertionError(f"{counted} validation examples counted of {expected}")
-        if not all(map(math.isfinite, metrics.values())):
-            return False
-        self._output.evaluation(progress.add_evaluation(epoch, metrics))
+        for measured in filter(None, (metrics, ema_metrics)):
+            counted, expected = measured.pop("examples"), self.run.task.validation_examples
+            if counted != expected:
+                raise AssertionError(f"{counted} validation examples counted of {expected}")
+            if not all(map(math.isfinite, measured.values())):
+                return False
+        self._output.evaluation(progress.add_evaluation(epoch, metrics, ema_metrics))
         return True
 
     def _restore(self, like):
         """The state of the newest checkpoint; `progress` goes on from there."""
         state, kept = self._checkpoints.restore(like)
         self.progress.resume(kept)
-        workdir.check_same_run(self.run.workdir, self.progress.record(), kept["record"])
+        workdir.check_same_run(
+            self.run.workdir,
+            self.progress.record(),
+            kept["record"],
+            accept_changed_data=self.run.accept_changed_data,
+        )
         return state
 
     def _save(self):
@@ -210,14 +228,14 @@ class Session:
 
 
 def _learning_rates(run):
-    """The rate of every step, for the log; None where an optimizer has a schedule of its own.
+    """The rate of every step, for the log; None where the recipe tells no schedule.
 
     All at once: asking the device for one would wait for the steps in flight.
     """
-    if run.make_optimizer is not optimizer.make_optimizer:
+    if run.recipe.schedule is None:
         return None
-    schedule = optimizer.learning_rate(run.recipe, run.total_steps, run.steps_per_epoch)
-    return np.asarray(jax.jit(jax.vmap(schedule))(np.arange(run.total_steps)))
+    schedule = jax.vmap(run.recipe.schedule)
+    return np.asarray(jax.jit(schedule)(np.arange(run.total_steps)))
 
 
 class _Clock:

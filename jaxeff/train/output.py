@@ -46,6 +46,7 @@ class Output:
                 "train_flops": point.train_flops,
                 "train_loss": point.train_loss,
                 **point.metrics,
+                **{f"ema_{name}": value for name, value in (point.ema_metrics or {}).items()},
             }
             self._metric_log.write(point.step, "validation", numbers)
         if self._progress.target.step == point.step:
@@ -60,7 +61,7 @@ class Output:
         due = record.status != "running" or time.monotonic() >= self._next_drawing
         if record.curve and due:
             self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
-            drawing = draw_curve(record, self._progress.run.task.metrics)
+            drawing = draw_curve(record, self._progress.run.metrics)
             write_atomically(self._workdir / "curve.png", drawing)
 
     def farewell(self) -> None:
@@ -74,9 +75,7 @@ class Output:
             self.display.line(
                 f"interrupted at step {progress.step}, saved; run the same command to go on"
             )
-        self.display.receipt(
-            progress.record(), progress.run.task, str(self._workdir / "record.json")
-        )
+        self.display.receipt(progress.record(), progress.run, str(self._workdir / "record.json"))
 
     def close(self) -> None:
         """Closes the files."""

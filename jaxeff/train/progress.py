@@ -7,8 +7,8 @@ import uuid
 import jax
 
 from jaxeff import compute, records
-from jaxeff.train import optimizer
 from jaxeff.train.accounting import TrainingCost
+from jaxeff.train.description import describe
 from jaxeff.train.run import Run
 
 # Unreadable examples that the record names; it counts them all.
@@ -27,6 +27,7 @@ class Progress:
       loss_sum: of the training losses since the last evaluation.
       loss_count: how many these are.
       skipped: indices of training examples that could not be read, over all processes.
+      accepted_changes: of the data, as in `records.Dataset`.
       compile_seconds: tracing and compilation, over all sessions.
       train_seconds: training without compilation, likewise.
       eval_seconds: likewise.
@@ -42,6 +43,7 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: int = 0
     skipped: set[int] = dataclasses.field(default_factory=set)
+    accepted_changes: tuple[dict, ...] = ()
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
@@ -68,7 +70,9 @@ class Progress:
         self.loss_sum += loss
         self.loss_count += 1
 
-    def add_evaluation(self, epoch: float, metrics: dict[str, float]) -> records.Point:
+    def add_evaluation(
+        self, epoch: float, metrics: dict[str, float], ema_metrics: dict[str, float] | None = None
+    ) -> records.Point:
         """Adds the evaluation at the present step to the curve, and returns it."""
         schedule = self.cost.schedule
         point = records.Point(
@@ -79,6 +83,7 @@ class Progress:
             train_loss=self.loss_sum / self.loss_count,
             seconds=self.train_seconds,
             metrics=metrics,
+            ema_metrics=ema_metrics,
         )
         self.curve = (*self.curve, point)
         self.loss_sum, self.loss_count = 0.0, 0
@@ -92,17 +97,15 @@ class Progress:
             run_id=self.run_id,
             created=self.created,
             command=run.command,
-            model=records.Model(name=run.model, params=self.cost.params),
+            model=records.Model(name=run.model, params=self.cost.params, **run.model_facts),
             task={
                 "name": task.name,
                 "metrics": {metric.name: metric.direction for metric in task.metrics},
                 **task.settings(),
+                **_ways_of_measuring(self.cost.evaluation_macs_per_example),
             },
             recipe={
-                **dataclasses.asdict(run.recipe),
-                "source": None,
-                "optimizer": optimizer.describe(run.optimizer()),
-                "ema": None,
+                **_described(run.recipe),
                 "eval_every": run.eval_every,
                 "dtype": run.dtype,
             },
@@ -112,6 +115,7 @@ class Progress:
                 validation_examples=task.validation_examples,
                 fingerprint=task.fingerprint,
                 skipped=self._skipped() if task.may_skip else None,
+                accepted_changes=self.accepted_changes or None,
             ),
             target=target,
             compute=self.cost.charge(charged),
@@ -143,9 +147,25 @@ class Progress:
         self.step, self.curve = kept["step"], earlier.curve
         self.loss_sum, self.loss_count = kept["loss_sum"], kept["loss_count"]
         self.skipped = set(kept["skipped"])
+        self._take_in_data(earlier.dataset)
         self.compile_seconds = earlier.timing.compile_seconds
         self.train_seconds = earlier.timing.train_seconds
         self.eval_seconds = earlier.timing.eval_seconds
+
+    def _take_in_data(self, earlier: records.Dataset) -> None:
+        """Keeps what the data was up to here, where it has changed since."""
+        self.accepted_changes = earlier.accepted_changes or ()
+        if earlier.fingerprint == self.run.task.fingerprint:
+            return
+        change = {
+            "step": self.step,
+            "fingerprint": earlier.fingerprint,
+            "train_examples": earlier.train_examples,
+            "validation_examples": earlier.validation_examples,
+            "skipped": earlier.skipped,
+        }
+        self.accepted_changes = (*self.accepted_changes, change)
+        self.skipped = set()  # They numbered the examples of before.
 
     def _skipped(self):
         names = [self.run.task.example_name(index) for index in sorted(self.skipped)[:MOST_NAMED]]
@@ -164,6 +184,22 @@ class Progress:
             examples_per_second=schedule.examples(self.step) / seconds if seconds > 0 else 0.0,
             model_flops_utilization=utilization,
         )
+
+
+def _ways_of_measuring(macs):
+    """What each way of measuring takes, where there is more than the plain one."""
+    return {"evaluation_macs_per_example": dict(macs)} if len(macs) > 1 else {}
+
+
+def _described(recipe):
+    """Every field of a recipe as JSON values; no name may be a pointer into this process."""
+    fields = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    fields = {name: describe(value) for name, value in fields.items()}
+    # Where the type goes without saying.
+    fields["transforms"] = next(iter(fields["transforms"].values()))
+    fields["ema"] = fields["ema"] and fields["ema"]["Ema"]
+    fields["phases"] = [phase["Phase"] for phase in fields["phases"]]
+    return fields
 
 
 def _hardware(dtype):

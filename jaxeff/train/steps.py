@@ -8,7 +8,15 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from jaxeff.errors import UsageError
 from jaxeff.tasks import Task
+from jaxeff.train.recipe import Ema
+from jaxeff.train.user_module import (
+    describe,
+    initial_streams,
+    kept_collections,
+    random_streams,
+)
 
 # Collections that a module writes anew in each pass; the others are part of the state.
 OF_ONE_PASS = ("intermediates", "auxiliary")
@@ -23,12 +31,14 @@ class TrainState:
       params: parameters, float32.
       collections: what else the module keeps, such as `batch_stats`; empty where it keeps nothing.
       opt_state: state of the optimizer.
+      average: `params` and `collections` as a recipe's `Ema` averages them; empty without one.
     """
 
     step: jax.Array
     params: dict
     collections: dict
     opt_state: optax.OptState
+    average: dict
 
 
 def example_inputs(task: Task) -> jax.ShapeDtypeStruct:
@@ -37,15 +47,28 @@ def example_inputs(task: Task) -> jax.ShapeDtypeStruct:
 
 
 def initial_state(
-    module: nn.Module, tx: optax.GradientTransformation, task: Task, seed: int
+    module: nn.Module,
+    tx: optax.GradientTransformation,
+    task: Task,
+    seed: int,
+    ema: Ema | None = None,
 ) -> TrainState:
-    """Fresh parameters, collections and optimizer state, drawn from `seed`."""
+    """Fresh parameters, collections and optimizer state, drawn from `seed`.
+
+    An average begins as a copy of them.
+    """
     inputs = example_inputs(task)
     zeros = jnp.zeros(inputs.shape, inputs.dtype)
     kept = nn.DenyList(OF_ONE_PASS)
-    collections = dict(module.init(jax.random.key(seed), zeros, train=False, mutable=kept))
+    streams = initial_streams(module, jax.random.key(seed))
+    collections = dict(module.init(streams, zeros, train=False, mutable=kept))
+    if not collections.get("params"):
+        raise UsageError(f"{describe(module)} has no parameters that could be trained")
     params = collections.pop("params")
-    return TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params))
+    # A copy, since a step may take the memory of each of its arguments only once.
+    average = {} if ema is None else {"params": params, "collections": collections}
+    average = jax.tree.map(jnp.copy, average)
+    return TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params), average)
 
 
 def make_train_step(
@@ -56,6 +79,7 @@ def make_train_step(
     seed: int,
     axis_name: str | None = None,
     remat: bool = False,
+    ema: Ema | None = None,
 ) -> Callable:
     """The function `(state, batch) -> (state, loss)` of one training step.
 
@@ -68,6 +92,7 @@ def make_train_step(
         it, and so are batch statistics if `module` was created with the same axis.
       remat: keeps the outputs of convolutions and matrix products alone for the backward pass, and
         computes what stands between them a second time (`nn.remat`).
+      ema: averages parameters and collections, in `TrainState.average`.
 
     Returns:
       A function whose `loss` is a float32 scalar, the mean over the global batch.
@@ -75,12 +100,13 @@ def make_train_step(
     forward = _rematerialised if remat else _forward
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        batch = task.augment(batch, key, axis_name)
         inputs = task.inputs(batch)
-        dropout = jax.random.fold_in(jax.random.key(seed), state.step)
 
         def loss_fn(params):
             outputs, collections = nn.apply(forward, module, mutable=nn.DenyList("params"))(
-                {"params": params, **state.collections}, inputs, rngs={"dropout": dropout}
+                {"params": params, **state.collections}, inputs, rngs=random_streams(module, key)
             )
             return task.loss(outputs, batch, collections), collections
 
@@ -90,8 +116,12 @@ def make_train_step(
             loss, grads = jax.lax.pmean((loss, grads), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        collections = {name: collections[name] for name in state.collections}
-        return TrainState(state.step + 1, params, collections, opt_state), loss
+        collections = kept_collections(module, state.collections, collections, OF_ONE_PASS)
+        average = state.average
+        if ema is not None:
+            values = {"params": params, "collections": collections}
+            average = ema.update(average, values, state.step)
+        return TrainState(state.step + 1, params, collections, opt_state, average), loss
 
     return train_step
 
@@ -117,12 +147,15 @@ def make_evaluation_step(module: nn.Module, task: Task, *, axis_name: str | None
 
     def evaluation_step(params: dict, collections: dict, batch: dict) -> dict[str, jax.Array]:
         variables = {"params": params, **collections}
-        outputs = module.apply(variables, task.inputs(batch), train=False)
-        mask = batch["mask"]
-        sums = {
-            name: jnp.where(mask, values.astype(jnp.float32), 0.0).sum()
-            for name, values in task.example_metrics(outputs, batch).items()
-        }
+        mask, sums, outputs = batch["mask"], {}, {}
+        for prefix, views in task.views(batch).items():
+            for inputs in views:
+                if id(inputs) not in outputs:  # Views of several ways of measuring may be the same.
+                    outputs[id(inputs)] = module.apply(variables, inputs, train=False)
+            mean = sum(outputs[id(inputs)] for inputs in views) / len(views)
+            for name, values in task.example_metrics(mean, batch).items():
+                counted = jnp.where(mask, values.astype(jnp.float32), 0.0)
+                sums[prefix + name] = counted.sum()
         sums["examples"] = mask.sum(dtype=jnp.int32)
         return sums if axis_name is None else jax.lax.psum(sums, axis_name)
 

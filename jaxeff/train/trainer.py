@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxeff import data
-from jaxeff.train import parallel, steps
+from jaxeff.train import parallel, splitting, steps
 from jaxeff.train.evaluation import evaluate
 from jaxeff.train.hooks import Timed
 from jaxeff.train.run import Run
@@ -30,54 +30,82 @@ class Trainer:
     def __init__(self, run: Run, restore: Callable | None = None):
         self.run = run
         axis_name = parallel.shared_axis()
-        module, tx = run.make_module(axis_name=axis_name), run.optimizer()
+        module, recipe = run.make_module(axis_name=axis_name), run.recipe
+        splitting.refuse_local_statistics(module, steps.example_inputs(run.task))
         train_step = steps.make_train_step(
-            module, tx, run.task, seed=run.seed, axis_name=axis_name, remat=run.recipe.remat
+            module,
+            recipe.optimizer,
+            run.task,
+            seed=run.seed,
+            axis_name=axis_name,
+            remat=recipe.remat,
+            ema=recipe.ema,
         )
         evaluation_step = steps.make_evaluation_step(module, run.task, axis_name=axis_name)
         self.train_step = Timed(parallel.pmap(train_step, in_axes=(None, 0), donate_argnums=0))
         self.evaluation_step = Timed(parallel.pmap(evaluation_step, in_axes=(None, None, 0)))
 
+        self._evaluation_params = None
+        if recipe.evaluation_params is not None:
+            self._evaluation_params = parallel.pmap(recipe.evaluation_params, in_axes=(None, None))
+
         def start():
-            return steps.initial_state(module, tx, run.task, run.seed)
+            return steps.initial_state(module, recipe.optimizer, run.task, run.seed, recipe.ema)
 
         state = jax.jit(start)() if restore is None else restore(jax.eval_shape(start))
         self.state = parallel.replicate(state)
+        arrays = run.task.device_arrays()
+        self._kept_arrays = None if arrays is None else parallel.replicate(arrays)
 
     def take_step(self, batch: dict) -> jax.Array:
         """Trains on a batch that is on the devices; returns the loss, without waiting for it."""
         self.state, loss = self.train_step(self.state, batch)
         return loss
 
-    def evaluate(self) -> dict[str, float]:
-        """The task's metrics over all validation examples, and their number as `examples`."""
+    def evaluate(self) -> tuple[dict[str, float], dict[str, float] | None]:
+        """The task's metrics over all validation examples, and their number as `examples`.
+
+        Returns:
+          Those of the parameters, and those of their average where the recipe keeps one.
+        """
+        state, params = self.state, self.state.params
+        if self._evaluation_params is not None:
+            params = self._evaluation_params(state.opt_state, params)
+        metrics = self._metrics(params, state.collections)
+        if self.run.recipe.ema is None:
+            return metrics, None
+        return metrics, self._metrics(state.average["params"], state.average["collections"])
+
+    def _metrics(self, params, collections):
         run = self.run
         batches = run.task.validation_batches(
             run.recipe.batch_size, run.num_workers, parallel.this_shard()
         )
         with contextlib.closing(batches):
-            return evaluate(
-                self.evaluation_step, self.state.params, self.state.collections, batches
-            )
+            return evaluate(self.evaluation_step, params, collections, batches)
 
     def host_batches(self, start_step: int) -> data.Batches:
-        """This process's training batches on the host, from `start_step` on, without end."""
+        """This process's training batches on the host, from `start_step` on, without end.
+
+        They are of the span of that step: of its batch size and its kind.
+        """
+        span = self.run.span_at(start_step)
         options = data.StreamOptions(
-            batch_size=self.run.recipe.batch_size,
+            batch_size=span.batch_size,
             seed=self.run.seed,
-            start_step=start_step,
+            start_example=span.from_example + (start_step - span.from_step) * span.batch_size,
             num_workers=self.run.num_workers,
         )
-        return self.run.task.train_batches(options, parallel.this_shard())
+        return self.run.task_of(span).train_batches(options, parallel.this_shard())
 
-    def device_batches(self, host_batches: data.Batches) -> Iterator[dict]:
+    def device_batches(self, host_batches: data.Batches, start_step: int) -> Iterator[dict]:
         """The same batches on the devices, as the training step takes them."""
-        batches, arrays = parallel.to_devices(host_batches), self.run.task.device_arrays()
-        if arrays is None:
+        task = self.run.task_of(self.run.span_at(start_step))
+        batches = parallel.to_devices(host_batches)
+        if self._kept_arrays is None:
             return batches
-        kept = parallel.replicate(arrays)
-        on_devices = parallel.pmap(self.run.task.on_devices, in_axes=(None, 0), out_axes=0)
-        return (on_devices(kept, batch) for batch in batches)
+        on_devices = parallel.pmap(task.on_devices, in_axes=(None, 0), out_axes=0)
+        return (on_devices(self._kept_arrays, batch) for batch in batches)
 
     def host_state(self) -> steps.TrainState:
         """The state as NumPy arrays of their own."""

@@ -1,10 +1,12 @@
 """The folder of a run: who may use it, and the files that grow while the run goes on."""
 
 import contextlib
+import difflib
 import fcntl
 import json
 import math
 import pathlib
+from collections.abc import Mapping
 
 from tensorboardX import SummaryWriter
 
@@ -49,13 +51,17 @@ def hold(workdir: pathlib.Path, is_writer: bool):
         yield
 
 
-def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) -> None:
+def check_same_run(
+    workdir: pathlib.Path, record: records.Record, earlier=None, accept_changed_data: bool = False
+) -> None:
     """Raises `UsageError` where `workdir` holds another run than that of `record`.
 
     Args:
       workdir: folder of the run.
       record: of this run.
       earlier: JSON of the record that was found; None reads `record.json`, where there is one.
+      accept_changed_data: the data may differ, as where examples were replaced or removed: its
+        fingerprint, and how many examples there are, which may not be more than before.
     """
     path = workdir / "record.json"
     if earlier is None:
@@ -69,22 +75,96 @@ def check_same_run(workdir: pathlib.Path, record: records.Record, earlier=None) 
             "version cannot go on; give another --workdir"
         )
     ours, theirs = _identity(record.to_json()), _identity(earlier)
-    for key in sorted({*ours, *theirs}):
-        if ours.get(key) != theirs.get(key):
-            raise UsageError(
-                f"--workdir={workdir} holds another run: {key} is {theirs.get(key)!r:.200} there "
-                f"and {ours.get(key)!r:.200} here; give another --workdir, or the same flags to "
-                "resume"
-            )
+    differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    data_changed = _FINGERPRINT in differing
+    if data_changed and accept_changed_data:
+        for key in _COUNTS:
+            if ours[key] > theirs[key]:
+                raise UsageError(
+                    f"--accept_changed_data: {key} is {theirs[key]:,} in {workdir} and "
+                    f"{ours[key]:,} here; examples may be replaced or removed, not added: give "
+                    "another --workdir"
+                )
+        if "dataset.train_examples" in differing:
+            for key in _IN_STEPS:
+                ours[key], theirs[key] = map(_without_numbers, (ours.get(key), theirs.get(key)))
+        accepted = {_FINGERPRINT, *_COUNTS}
+        differing = [
+            key for key in differing if key not in accepted and ours.get(key) != theirs.get(key)
+        ]
+    for key in differing:
+        hint = (
+            "; where damaged files were replaced or removed, --accept_changed_data goes on with "
+            "the run, and its record says so"
+            if data_changed and not accept_changed_data
+            else ""
+        )
+        raise UsageError(
+            f"--workdir={workdir} holds another run: {key} is {theirs.get(key)!r:.200} there "
+            f"and {ours.get(key)!r:.200} here; give another --workdir, or the same flags to "
+            f"resume{hint}"
+        )
 
 
+def check_same_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+    """Raises `UsageError` where a file of the user has changed since the run in `workdir` began.
+
+    Args:
+      workdir: folder of the run, whose `source` holds copies.
+      sources: texts of the files by relative path.
+    """
+    if not (workdir / "record.json").exists():
+        return
+    for name, text in sources.items():
+        try:
+            earlier = (workdir / "source" / name).read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if text == earlier:
+            continue
+        changes = list(difflib.ndiff(earlier.splitlines(), text.splitlines()))
+        added = sum(line.startswith("+ ") for line in changes)
+        removed = sum(line.startswith("- ") for line in changes)
+        lines = "line" if added == 1 else "lines"
+        raise UsageError(
+            f"{name} changed since this run began: {added} {lines} added, {removed} removed; give "
+            f"another --workdir, or put back {workdir}/source/{name}"
+        )
+
+
+def write_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+    """Puts copies of the user's files into `workdir/source`."""
+    for name, text in sources.items():
+        path = workdir / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+
+
+_FINGERPRINT = "dataset.fingerprint"
+_COUNTS = ("dataset.train_examples", "dataset.validation_examples")
+# Schedules count in steps, so their numbers follow from the number of training examples, and
+# from the recipe's name, source and flags, which are compared themselves.
+_IN_STEPS = ("recipe.optimizer", "recipe.schedule", "recipe.evaluation_params")
 _OUTCOME = (
     "dataset.skipped",
+    "dataset.accepted_changes",
     "target.reached",
     "target.step",
     "target.epoch",
     "target.stays_from_epoch",
 )
+
+
+def _without_numbers(value):
+    """What is said of an optimizer, with every number left out, and the digests of arrays."""
+    if isinstance(value, dict):
+        kept = ((key, child) for key, child in value.items() if key != "sha256")
+        return [
+            (key if not key.isdecimal() else "", _without_numbers(child)) for key, child in kept
+        ]
+    if isinstance(value, list):
+        return [_without_numbers(child) for child in value]
+    return value if isinstance(value, str) else None
 
 
 def _identity(record):

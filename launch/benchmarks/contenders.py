@@ -11,6 +11,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from jaxeff.errors import UsageError
 
@@ -35,12 +36,13 @@ class Work:
     """What every contender does in a step.
 
     Attributes:
-      model: name of the architecture.
+      model: as `--models` named it.
       num_classes: length of the logits.
       image_size: side of the images in pixels.
       batch_size: images a step.
       dtype: of the arithmetic, `float32` or `bfloat16`.
       threads: of the CPU; None for all.
+      model_args: as `--model_args` gives them.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Work:
     batch_size: int
     dtype: str
     threads: int | None
+    model_args: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

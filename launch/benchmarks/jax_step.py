@@ -66,12 +66,11 @@ def _launchers_step(work, batch):
     """The step of `launch/train.py`, its state and the batch, on the devices."""
     import jax
 
-    import models
     from jaxeff.train import parallel, steps
 
     axis_name, task = parallel.shared_axis(), _task(work)
-    module = models.create(work["model"], work["num_classes"], work["dtype"], axis_name=axis_name)
-    sgd = _launchers_optimizer(work)
+    module = _module(work, axis_name)
+    sgd = _launchers_recipe(work).optimizer
     step = steps.make_train_step(module, sgd, task, seed=0, axis_name=axis_name)
     state = jax.jit(lambda: steps.initial_state(module, sgd, task, seed=0))()
     return (
@@ -82,12 +81,20 @@ def _launchers_step(work, batch):
 
 
 def _count(work):
-    import models
     from jaxeff import train
 
-    module = models.create(work["model"], work["num_classes"], work["dtype"])
-    cost = train.training_cost(module, _launchers_optimizer(work), _task(work), work["batch_size"])
+    cost = train.training_cost(_module(work), _launchers_recipe(work), _task(work))
     return cost.flops_per_step
+
+
+def _model(work):
+    import networks
+
+    return networks.load(work["model"], work["model_args"])
+
+
+def _module(work, axis_name=None):
+    return _model(work).make_module(work["num_classes"], work["dtype"], axis_name)
 
 
 def _task(work):
@@ -97,11 +104,13 @@ def _task(work):
     return tasks.ImageClassification(data.load("synthetic"), work["image_size"])
 
 
-def _launchers_optimizer(work):
+def _launchers_recipe(work):
     from jaxeff import train
 
-    recipe = train.resolve("paper", work["model"], batch_size=work["batch_size"])
-    return train.make_optimizer(recipe, 1000, 100.0)
+    batch_size = work["batch_size"]
+    return train.resolve(
+        "paper", _model(work).name, train_examples=100 * batch_size, batch_size=batch_size
+    )
 
 
 def _users_step(work, batch):
@@ -109,39 +118,42 @@ def _users_step(work, batch):
     import jax
     import jax.numpy as jnp
     import optax
+    from flax import linen as nn
 
-    import models
+    from jaxeff.train.user_module import initial_streams, random_streams
 
-    module = models.create(work["model"], work["num_classes"], work["dtype"])
+    module = _module(work)
     sgd = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(1e-3, momentum=0.9))
 
-    def loss_of(params, batch_stats, batch, key):
+    def loss_of(params, collections, batch, key):
         images = (batch["image"].astype(jnp.float32) / 255 - jnp.array(MEAN)) / jnp.array(STD)
-        logits, updated = module.apply(
-            {"params": params, "batch_stats": batch_stats},
+        logits, collections = module.apply(
+            {"params": params, **collections},
             images,
             train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
+            mutable=nn.DenyList(("params", "intermediates", "auxiliary")),
+            rngs=random_streams(module, key),
         )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return losses.mean(), updated.get("batch_stats", {})
+        return losses.mean(), collections
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state, batch):
-        params, batch_stats, opt_state, key = state
+        params, collections, opt_state, key = state
         key, dropout = jax.random.split(key)
         gradient = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, batch_stats), gradients = gradient(params, batch_stats, batch, dropout)
+        (loss, collections), gradients = gradient(params, collections, batch, dropout)
         updates, opt_state = sgd.update(gradients, opt_state, params)
-        return (optax.apply_updates(params, updates), batch_stats, opt_state, key), loss
+        return (optax.apply_updates(params, updates), collections, opt_state, key), loss
 
     @jax.jit
     def start():
         key = jax.random.key(0)
-        variables = module.init(key, jnp.zeros((1, work["image_size"], work["image_size"], 3)))
-        params = variables["params"]
-        return params, variables.get("batch_stats", {}), sgd.init(params), key
+        images = jnp.zeros((1, work["image_size"], work["image_size"], 3))
+        collections = dict(module.init(initial_streams(module, key), images))
+        params = collections.pop("params")
+        collections.pop("auxiliary", None)
+        return params, collections, sgd.init(params), key
 
     return step, start(), jax.device_put(batch)
 

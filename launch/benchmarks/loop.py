@@ -11,14 +11,13 @@ import time
 import jax
 import numpy as np
 
-import models
 from jaxeff import data, tasks, train
 from jaxeff.train.display import Display
 from jaxeff.train.loop import Session
 
 
 def run(
-    model: str,
+    model,
     dataset_name: str,
     *,
     data_dir: str | None,
@@ -33,20 +32,26 @@ def run(
 
     The same number of steps by the whole loop with its input pipeline, by the loop on one batch
     that is already on the devices, and by the bare compiled step on that batch, in turns.
+    `model` is a `networks.ModelSpec`.
 
     Raises:
-      UsageError: the model or the data set is unknown or unreadable.
+      UsageError: the data set is unknown or unreadable.
     """
-    models.check(model)
     dataset = data.load(dataset_name, data_dir=data_dir, image_size=image_size)
     epochs = (3 * rounds + 2) * steps * batch_size / len(dataset.train)
-    recipe = train.resolve("small", model, batch_size=batch_size, epochs=epochs)
+    recipe = train.resolve(
+        "small",
+        model.name,
+        train_examples=len(dataset.train),
+        batch_size=batch_size,
+        epochs=epochs,
+    )
     seconds = {"loop with input": [], "loop": [], "bare step": []}
     with tempfile.TemporaryDirectory() as folder:
         task = tasks.ImageClassification(dataset, dataset.image_size, recipe.transforms)
         training = train.Run(
-            model=model,
-            make_module=functools.partial(models.create, model, dataset.num_classes),
+            model=model.name,
+            make_module=functools.partial(model.make_module, dataset.num_classes, "float32"),
             task=task,
             recipe=recipe,
             target=tasks.parse_target("top1:1.0", task.metrics),
@@ -60,7 +65,7 @@ def run(
             contextlib.closing(session.trainer.host_batches(start_step=0)) as host_batches,
         ):
             trainer = session.trainer
-            batches = trainer.device_batches(host_batches)
+            batches = trainer.device_batches(host_batches, start_step=0)
             resident = next(batches)
 
             def through_loop(source):
@@ -91,9 +96,9 @@ def run(
         for name, values in seconds.items()
     }
     if as_json:
-        print(json.dumps({"model": model, "batch_size": batch_size, **results}))
+        print(json.dumps({"model": model.name, "batch_size": batch_size, **results}))
     else:
-        print(f"{model}, {dataset.name} at {dataset.image_size} px, batch {batch_size}")
+        print(f"{model.name}, {dataset.name} at {dataset.image_size} px, batch {batch_size}")
         for name, result in results.items():
             print(
                 f"  {name:<16}{result['images_per_second']:8.1f} images/s"

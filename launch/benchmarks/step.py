@@ -6,10 +6,10 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 
 from benchmarks import contenders
 
-import models
 from jaxeff import compute
 
 # What a contender had in the caches, and freed memory that a virtual machine's host has taken back
@@ -119,7 +119,7 @@ def header() -> str:
 
 
 def run(
-    model_names: tuple[str, ...],
+    models: Sequence,
     against: dict,
     *,
     image_size: int,
@@ -136,7 +136,7 @@ def run(
     What was measured is printed whatever ends the run, and the names of the models that are left.
 
     Args:
-      model_names: architectures, in order.
+      models: `networks.ModelSpec` of the architectures, in order.
       against: of `contenders.CONTENDERS` and `contenders.without_kernels`.
       image_size: side of the images in pixels.
       batch_size: images a step.
@@ -148,28 +148,29 @@ def run(
         so far; None: all are measured.
       as_json: instead of a table.
     """
-    for name in model_names:
-        models.check(name)
     if not as_json:
         print(header(), flush=True)
-    results, left = [], list(model_names)
+    results, left = [], list(models)
     started, longest = time.monotonic(), 0.0
     try:
         while left:
             begun = time.monotonic()
             if results and minutes is not None and begun - started + longest > 60 * minutes:
                 break
-            work = contenders.Work(left[0], 1000, image_size, batch_size, dtype, threads)
+            model = left[0]
+            work = contenders.Work(
+                model.specification, 1000, image_size, batch_size, dtype, threads, model.args
+            )
             results.append(measure(work, against, turns, turn_seconds))
             longest = max(longest, time.monotonic() - begun)
             if as_json:
-                print(f"{left[0]}: done", file=sys.stderr)
+                print(f"{model.name}: done", file=sys.stderr)
             else:
                 print(row(results[-1]), flush=True)
             left.pop(0)
     finally:
         if results:
-            _print_summary(results, left, as_json)
+            _print_summary(results, [model.specification for model in left], as_json)
 
 
 def _print_summary(results, left, as_json):

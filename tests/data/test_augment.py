@@ -7,6 +7,7 @@ from PIL import Image
 
 from jaxeff.data.augment import (
     Augmentation,
+    RandomResizedCrop,
     decode,
     evaluation_image,
     random_resized_crop_box,
@@ -110,7 +111,7 @@ def test_train_image_is_the_crop_then_the_resize_then_the_flip():
 
 
 def test_without_flip_no_image_is_flipped():
-    still = Augmentation(crop_area=(1, 1), crop_aspect=(1, 1), horizontal_flip=False)
+    still = Augmentation(RandomResizedCrop((1, 1), (1, 1)), flip="none")
     image = noise(16, 16)
     for seed in range(8):
         pixels = train_image(image, 16, still, np.random.default_rng(seed))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxeff.data import Augmentation, Shard, StreamOptions, load, train_batches, validation_batches
+from jaxeff.data.augment import decode
 from jaxeff.errors import UsageError
 from tests.data.test_jpeg import PHOTOGRAPH, encoded
 
@@ -27,6 +28,20 @@ def oriented():
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded(exif=exif)
+
+
+def file_of(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def paged(kind, **options):
+    second = Image.new("RGB", PHOTOGRAPH.size, "blue")
+    return file_of(PHOTOGRAPH, kind, save_all=True, append_images=[second], **options)
+
+
+DEEP = np.arange(32 * 32, dtype=np.int64).reshape(32, 32) * 64  # 0 … 65472
 
 
 def huffman_damage():
@@ -47,12 +62,22 @@ READ = {
     "one pixel wide": encoded(PHOTOGRAPH.resize((1, 200))),
     "10 000 pixels wide": encoded(PHOTOGRAPH.resize((10_000, 30))),
     "100 million pixels": encoded(Image.new("L", (10_000, 10_000)), quality=10),
+    "WebP": file_of(PHOTOGRAPH, "WEBP"),
+    "animated WebP": paged("WEBP", lossless=True),
+    "TIFF": file_of(PHOTOGRAPH, "TIFF", compression="tiff_lzw"),
+    "TIFF of two pages": paged("TIFF"),
+    "TIFF of 16 bits": file_of(Image.fromarray(DEEP.astype(np.uint16)), "TIFF"),
+    "BMP": file_of(PHOTOGRAPH, "BMP"),
 }
 REFUSED = {
     "truncated": encoded()[:9000],
     "empty": b"",
     "a text": b"I am no image\n",
     "a header alone": encoded()[:300],
+    "half a WebP": file_of(PHOTOGRAPH, "WEBP")[:3000],
+    "half a TIFF": file_of(PHOTOGRAPH, "TIFF")[:3000],
+    "floating-point TIFF": file_of(Image.fromarray((DEEP / 65535).astype(np.float32)), "TIFF"),
+    "TIFF of 32 bits": file_of(Image.fromarray((DEEP * 100).astype(np.int32)), "TIFF"),
 }
 
 
@@ -90,6 +115,28 @@ def test_what_pil_reads_trains_and_validates(tmp_path, kind):
         dataset = folder(tmp_path / "v", READ[kind], split="validation")
         batches = validation_batches(dataset, SIZE, batch_size=BATCH)
         assert sum(batch["mask"].sum() for batch in batches) == 3
+
+
+@pytest.mark.parametrize("kind", ["animated WebP", "TIFF of two pages", "TIFF", "BMP"])
+def test_the_first_page_or_frame_is_the_image(kind):
+    np.testing.assert_array_equal(np.asarray(decode(READ[kind])), np.asarray(PHOTOGRAPH))
+
+
+def test_16_bits_become_their_upper_8():
+    pixels = np.asarray(decode(READ["TIFF of 16 bits"]))
+    for channel in range(3):
+        np.testing.assert_array_equal(pixels[..., channel], DEEP // 256)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "PNG"])
+def test_the_orientation_tag_is_what_pil_makes_of_it(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = file_of(PHOTOGRAPH.resize((30, 20)), kind, exif=exif)
+    with Image.open(io.BytesIO(content)) as image:  # as torchvision's loader reads it
+        expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(decode(content)), expected)
+    assert expected.shape[:2] == ((30, 20) if kind == "TIFF" else (20, 30))
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -1,7 +1,10 @@
+import threading
+
 import numpy as np
+import pytest
 
 from jaxeff.data import loader_processes
-from jaxeff.data.concurrency import loader_threads
+from jaxeff.data.concurrency import in_threads, loader_threads
 from jaxeff.data.dataset import ArraySource
 
 
@@ -23,3 +26,27 @@ def test_small_images_are_decoded_by_one_thread_and_large_ones_by_one_a_core(mon
 
 def test_an_unreadable_first_image_is_no_error_yet():
     assert loader_threads([{"image": b"no image", "label": 0}]) >= 1
+
+
+def test_threads_keep_the_order_and_work_at_the_same_time():
+    together = threading.Barrier(2, timeout=30)
+
+    def square(number):
+        if number < 2:
+            together.wait()
+        return number * number
+
+    numbers = range(3000)  # more than are submitted at once
+    assert in_threads(square, numbers, threads=2) == [number * number for number in numbers]
+
+
+def test_what_one_call_raises_ends_the_others():
+    called = []
+
+    def fail(number):
+        called.append(number)
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="0"):
+        in_threads(fail, range(100_000), threads=2)
+    assert len(called) < 5000

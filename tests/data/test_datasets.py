@@ -10,7 +10,7 @@ from jaxeff.errors import UsageError
 
 
 def test_the_bundled_data_sets_load_and_describe_themselves():
-    assert names() == ("digits", "synthetic", "image_folder", "imagenet2012")
+    assert names() == ("digits", "synthetic", "image_folder", "hf", "arrays", "imagenet2012")
     for name in ("digits", "synthetic"):
         dataset = load(name)
         assert dataset.name == name
@@ -48,6 +48,13 @@ def test_image_size_leaves_the_fingerprint():
         ("image_folder", {"data_dir": "no/such/place"}, "no/such/place does not exist"),
         ("image_folder", {"data_dir": __file__}, "is not a folder"),
         ("digits", {"data_dir": "."}, "leave --data_dir out"),
+        ("arrays", {}, "give --data_dir=FILE, an .npz file"),
+        ("arrays", {"data_dir": "."}, "is not a file"),
+        ("hf", {}, "datasets.save_to_disk"),
+        ("hf", {"data_dir": __file__}, "is not a folder"),
+        ("digits", {"train_split": "train[:50%]"}, "leave --train_split out"),
+        ("image_folder", {"validation_split": "test"}, "leave --validation_split out"),
+        ("digits", {"split_seed": 1}, "leave --split_seed out"),
     ],
 )
 def test_what_cannot_be_loaded_ends_in_one_line_that_says_what_to_do(name, options, says):

@@ -74,13 +74,37 @@ def test_the_default_is_the_papers_evaluation(two_classes):
     assert not dataset.in_memory
 
 
-def test_hidden_files_and_other_kinds_of_file_are_passed_over(two_classes):
-    expected = listing(image_folder(two_classes).train)
-    for name in (".DS_Store", "a/.1.png", "a/notes.txt", "a/1.png.part", ".cache/1.png"):
+def test_hidden_files_and_other_kinds_of_file_are_passed_over_and_counted(two_classes):
+    before = image_folder(two_classes)
+    assert before.notes == ()
+    names = (".DS_Store", "a/.1.png", "a/notes.txt", "b/notes.txt", "a/1.png.part", ".cache/1.png")
+    for name in names:
         path = two_classes / "train" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    assert listing(image_folder(two_classes).train) == expected
+    write_image(two_classes / "train" / "0.png")
+    (two_classes / "README").write_text("beside the splits, anything may lie")
+    dataset = image_folder(two_classes)
+    assert listing(dataset.train) == listing(before.train)
+    assert dataset.fingerprint == before.fingerprint
+    (note,) = dataset.notes
+    for words in ("2 hidden", "2 .txt", "1 .part", "1 images in no class folder", "train/.cache"):
+        assert words in note
+    assert "README" not in note
+
+
+def test_the_other_formats_are_images_too(tmp_path):
+    formats = ("webp", "tif", "tiff", "bmp", "WEBP", "jpeg", "png")
+    for split in ("train", "valid"):
+        for name in ("a/1", "b/1"):
+            for ending in formats:
+                write_image(tmp_path / split / f"{name}.{ending}", value=255)
+    dataset = image_folder(tmp_path)
+    assert len(dataset.train) == len(dataset.validation) == 14
+    assert dataset.notes == ()
+    for index in range(14):
+        pixels = np.asarray(decode(dataset.train[index]["image"]))
+        assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 1
 
 
 def test_images_may_lie_one_folder_below_their_class_and_no_deeper(two_classes):
@@ -92,14 +116,13 @@ def test_images_may_lie_one_folder_below_their_class_and_no_deeper(two_classes):
     assert "two folders below" in message
 
 
-@pytest.mark.parametrize(
-    ("present", "taken"),
-    [(("test", "val", "validation"), "validation"), (("test", "val"), "val"), (("test",), "test")],
-)
-def test_the_first_of_validation_val_and_test_is_taken(tmp_path, present, taken):
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_first_of_validation_valid_val_and_test_is_taken(tmp_path, count):
+    present = ("test", "val", "valid", "validation")[:count]
     for split in ("train", *present):
         write_image(tmp_path / split / "a" / f"{split}.png")
-    assert listing(image_folder(tmp_path).validation) == [(f"a/{taken}.png", 0)]
+    write_image(tmp_path / "train" / "b" / "1.png")
+    assert listing(image_folder(tmp_path).validation) == [(f"a/{present[-1]}.png", 0)]
 
 
 def test_links_are_followed_and_loops_are_not(two_classes):
@@ -159,7 +182,6 @@ def test_tiny_imagenets_shape_is_read(tiny):
         ([("val_7.JPEG", "n02")], ("line 1", "no image 'val_7.JPEG'")),
         ([("val_0.JPEG", "n02"), ("val_0.JPEG", "n01")], ("line 2", "named twice")),
         ([("val_0.JPEG", "n02")], ("2 images", "val_1.JPEG, val_2.JPEG", "no line")),
-        ([(f"val_{i}.JPEG", "n02") for i in range(3)], ("no image of 1 classes", "(n01)")),
     ],
 )
 def test_annotations_that_do_not_fit_the_images_are_an_error(tiny, lines, says):
@@ -191,7 +213,7 @@ def test_no_train_folder(tmp_path):
 
 def test_no_validation_split(tmp_path):
     write_image(tmp_path / "train" / "a" / "1.png")
-    assert "expected one of validation/, val/, test/ beside train/" in error(tmp_path)
+    assert "expected one of validation/, valid/, val/, test/ beside train/" in error(tmp_path)
 
 
 def test_images_without_class_folders(tmp_path):
@@ -211,13 +233,43 @@ def test_a_class_without_images(two_classes, split):
     assert str(two_classes / split / "b") in message
 
 
-def test_different_classes_in_train_and_validation_are_named(two_classes):
-    for name in ("c", "d", "e", "f"):
+def test_validation_may_have_fewer_classes_labelled_by_their_names(two_classes):
+    for name in ("0", "c"):
         write_image(two_classes / "train" / name / "1.png")
-    write_image(two_classes / "val" / "z" / "1.png")
+    dataset = image_folder(two_classes)
+    assert dataset.class_names == ("0", "a", "b", "c")
+    names = ["a/1.png", "a/2.png", "b/1.png", "b/2.png"]
+    assert listing(dataset.validation) == list(zip(names, [1, 1, 2, 2], strict=True))
+    assert dataset.notes == ("2 of 4 classes have no image in val/ (0, c)",)
+
+
+def test_annotations_may_name_fewer_classes(tiny):
+    annotate(tiny, *((f"val_{i}.JPEG", "n02") for i in range(3)))
+    dataset = image_folder(tiny)
+    assert [label for _, label in listing(dataset.validation)] == [1, 1, 1]
+    assert "1 of 2 classes have no image in val/ (n01)" in dataset.notes
+
+
+def test_classes_in_validation_alone_are_named(two_classes):
+    for name in ("c", "d", "e", "f"):
+        write_image(two_classes / "val" / name / "1.png")
     message = error(two_classes)
-    assert f"4 only in '{two_classes / 'train'}' (c, d, e, …)" in message
-    assert f"1 only in '{two_classes / 'val'}' (z)" in message
+    assert (
+        f"4 classes are in '{two_classes / 'val'}' and not in '{two_classes / 'train'}'" in message
+    )
+    assert "(c, d, e, …)" in message
+
+
+def test_a_single_class_is_refused(tmp_path):
+    for split in ("train", "val"):
+        write_image(tmp_path / split / "a" / "1.png")
+    assert "one class, 'a'" in error(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["train/c", "val/c", "train/a/more", "test"])
+def test_a_folder_whose_link_leads_nowhere_is_an_error(two_classes, place):
+    (two_classes / place).symlink_to("gone")
+    assert f"{place}': No such file" in error(two_classes)
 
 
 def test_a_folder_that_may_not_be_read(two_classes, monkeypatch):
@@ -277,9 +329,7 @@ def test_imagenet_files_load_and_decode(tmp_path):
         archive.extractall(tmp_path, filter="data")
     sample = tmp_path / "imagenet-sample"
     # One image a class: no class is in both folders, which is an error.
-    message = error(sample)
-    assert f"144 only in '{sample / 'train'}'" in message
-    assert f"36 only in '{sample / 'validation'}'" in message
+    assert f"36 classes are in '{sample / 'validation'}'" in error(sample)
 
     both = tmp_path / "both"
     both.mkdir()
@@ -311,11 +361,14 @@ def settle(root):
 
 
 def test_the_index_is_read_again_and_says_the_same(two_classes, monkeypatch):
+    (two_classes / "val" / "a" / "notes.txt").write_text("x")
     first = many_images(two_classes, monkeypatch)
     monkeypatch.setattr("jaxeff.data.image_folder._scan", lambda root: pytest.fail("scanned"))
     again = image_folder(two_classes)
     assert again.fingerprint == first.fingerprint
     assert again.class_names == first.class_names
+    assert again.notes == first.notes
+    assert "1 .txt" in again.notes[0]
     for left, right in ((first.train, again.train), (first.validation, again.validation)):
         assert listing(left) == listing(right)
 
@@ -349,19 +402,22 @@ def test_names_like_imagenets_take_six_bytes_an_image(tmp_path):
         path = tmp_path / "train" / "n01440764" / f"n01440764_{7 * i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    write_image(tmp_path / "validation" / "n01440764" / "v.png")
+    for name in ("n01440764", "other"):
+        write_image(tmp_path / "validation" / name / "v.png")
+    write_image(tmp_path / "train" / "other" / "1.png")
     source = image_folder(tmp_path).train
-    assert sum(middles.nbytes for middles in source.middles) <= 6 * 300
+    assert sum(middles.nbytes for middles in source.middles) <= 6 * 301
     names = sorted(p.name for p in (tmp_path / "train" / "n01440764").iterdir())
     assert [Path(source[i]["image"]).name for i in range(300)] == names
     with pytest.raises(IndexError):
-        source[300]
+        source[301]
 
 
 def test_names_that_share_all_but_nothing(tmp_path):
-    for name in ("a.png", "aa.png", "aaa.png"):
-        write_image(tmp_path / "train" / "c" / name)
+    for name in ("c/a.png", "c/aa.png", "c/aaa.png", "d/a.png"):
+        write_image(tmp_path / "train" / name)
     write_image(tmp_path / "validation" / "c" / "v.png")
     dataset = image_folder(tmp_path)
-    assert [name for name, _ in listing(dataset.train)] == ["c/a.png", "c/aa.png", "c/aaa.png"]
+    names = [name for name, _ in listing(dataset.train)]
+    assert names == ["c/a.png", "c/aa.png", "c/aaa.png", "d/a.png"]
     assert [name for name, _ in listing(dataset.validation)] == ["c/v.png"]

@@ -12,7 +12,7 @@ from jaxeff.errors import UsageError
         ({"batch_size": 0}, "--batch_size=0"),
         ({"num_workers": -1}, "--num_workers=-1"),
         ({"seed": -1}, "seed -1"),
-        ({"start_step": -1}, "start step -1"),
+        ({"start_example": -1}, "start example -1"),
         ({"prefetch": 0}, "prefetch of 0"),
         ({"on_bad_image": "ignore"}, "--on_bad_image=ignore: give stop or skip"),
     ],

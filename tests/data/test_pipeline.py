@@ -63,8 +63,8 @@ def test_the_number_of_workers_changes_no_byte_and_closing_leaves_no_process():
     dataset = numbered(21)
     options = {"batch_size": 4, "image_size": 64}  # 49 kB a batch, which travels in shared memory
     assert_same(
-        train(dataset, steps=7, num_workers=2, start_step=3, **options),
-        train(dataset, steps=7, num_workers=0, start_step=3, **options),
+        train(dataset, steps=7, num_workers=2, start_example=24, **options),
+        train(dataset, steps=7, num_workers=0, start_example=24, **options),
     )
     assert not multiprocessing.active_children()
 
@@ -85,14 +85,26 @@ def test_the_number_of_processes_changes_no_global_batch(process_count):
 
 
 @pytest.mark.parametrize("shard", [Shard(), Shard(1, 2)])
-@pytest.mark.parametrize("start_step", [1, 5, 13])
-def test_start_step_goes_on_where_the_stream_left_off(start_step, shard):
+@pytest.mark.parametrize("batches", [1, 5, 13])
+def test_start_example_goes_on_where_the_stream_left_off(batches, shard):
     images, labels = train(numbered(21), steps=16, shard=shard)
-    later = train(numbered(21), steps=3, start_step=start_step, shard=shard)
-    assert_same(later, (images[start_step:][:3], labels[start_step:][:3]))
+    later = train(numbered(21), steps=3, start_example=8 * batches, shard=shard)
+    assert_same(later, (images[batches:][:3], labels[batches:][:3]))
 
 
-def test_start_step_reads_none_of_the_images_before_it():
+def test_another_batch_size_goes_on_with_the_next_image():
+    _, labels = train(numbered(21), steps=4)
+    _, later = train(numbered(21), steps=3, start_example=8, batch_size=4)
+    assert later.ravel().tolist() == labels.ravel()[8:20].tolist()
+
+
+def test_batches_of_one_image_are_the_same_images():
+    _, labels = train(numbered(21), steps=2)
+    _, one_by_one = train(numbered(21), steps=16, batch_size=1)
+    assert one_by_one.ravel().tolist() == labels.ravel().tolist()
+
+
+def test_start_example_reads_none_of_the_images_before_it():
     images_read, lock = [], threading.Lock()
     whole = numbered(21).train
 
@@ -105,7 +117,7 @@ def test_start_step_reads_none_of_the_images_before_it():
                 images_read.append(index)
             return whole[index]
 
-    train(dataset_of(Counted(), whole), steps=1, start_step=10**12)
+    train(dataset_of(Counted(), whole), steps=1, start_example=10**13)
     # Batches are made ahead of their use, and one image is looked at for its size.
     assert len(images_read) < 100
 

@@ -36,6 +36,29 @@ def test_further_images_are_the_next_of_the_same_epoch_from_its_end_round_to_its
     assert [stream.index(3 * 5 + 3, further) for further in range(5)] == order[3:] + order[:3]
 
 
+def test_alternating_flips_are_a_random_half_and_then_each_image_in_every_other_epoch():
+    length = 1000
+    stream = ShuffledStream(length, seed=3)
+    flips = np.empty((4, length), bool)
+    for position in range(4 * length):
+        flips[position // length, stream.index(position)] = stream.alternating_flip(position)
+    assert abs(flips[0].mean() - 0.5) < 0.05  # 3 standard deviations
+    np.testing.assert_array_equal(flips[1], ~flips[0])
+    np.testing.assert_array_equal(flips[2:], flips[:2])
+    other = ShuffledStream(length, seed=4)._first_flips
+    assert abs((flips[0] == other).mean() - 0.5) < 0.05
+    # No trace of the order that the first epoch has.
+    ranks = np.argsort(stream.order(0))
+    assert abs(np.corrcoef(ranks, flips[0])[0, 1]) < 0.1
+    copy = pickle.loads(pickle.dumps(stream))
+    assert copy.alternating_flip(7) == stream.alternating_flip(7)
+    # A later image in the place of a damaged one is flipped as it is in its own place.
+    position = 3 * length + 5
+    assert [stream.alternating_flip(position, further) for further in range(9)] == [
+        stream.alternating_flip(position + further) for further in range(9)
+    ]
+
+
 @pytest.mark.parametrize("length", [1442, 50_000])
 def test_the_shuffle_is_as_irregular_as_chance(length):
     """Class counts in a batch of a source in class order, and steps between neighbours."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from jaxeff.data import load
 from jaxeff.data.augment import decode
+from jaxeff.data.tfds import RecordSource
 from jaxeff.errors import UsageError
 from tests.data.numbered import train, validate
 
@@ -107,3 +108,67 @@ def test_a_set_that_is_not_prepared_says_how(tmp_path):
 def test_a_set_of_another_kind_or_of_no_name_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"nosuchset.*did you mean|nosuchset.*known are"):
         load("nosuchset", data_dir=tmp_path)
+
+
+def test_an_image_without_a_label_is_no_image_of_a_class():
+    """ImageNet's split `test` is such."""
+    source = RecordSource([{"image": b"x", "label": np.int64(-1)}])
+    with pytest.raises(UsageError, match=r"image 0 has the label -1"):
+        source[0]
+
+
+def test_slices_divide_one_split(prepared):
+    whole = load("shades", data_dir=prepared)
+    sliced = load(
+        "shades", data_dir=prepared, train_split="train[:75%]", validation_split="train[75%:]"
+    )
+    assert (len(sliced.train), len(sliced.validation)) == (9, 3)
+    images = [whole.train[i]["image"] for i in range(12)]
+    assert [sliced.train[i]["image"] for i in range(9)] == images[:9]
+    assert [sliced.validation[i]["image"] for i in range(3)] == images[9:]
+    assert sliced.settings == {"train_split": "train[:75%]", "validation_split": "train[75%:]"}
+    assert whole.settings == {}
+
+
+def test_the_fingerprint_tells_slices_apart(prepared):
+    splits = [
+        (None, None),
+        ("train[:75%]", None),
+        ("train[25%:]", None),
+        ("train[:75%]", "train[75%:]"),
+        ("train[:50%]", "train[75%:]"),
+        ("validation", "train"),
+    ]
+    fingerprints = {
+        load("shades", data_dir=prepared, train_split=a, validation_split=b).fingerprint
+        for a, b in splits
+    }
+    assert len(fingerprints) == len(splits)
+    absolute = load("shades", data_dir=prepared, train_split="train[:9]")
+    percent = load("shades", data_dir=prepared, train_split="train[:75%]")
+    assert absolute.fingerprint == percent.fingerprint, "the same images"
+
+
+@pytest.mark.parametrize(
+    ("train_split", "validation_split", "says"),
+    [
+        ("train[:75%]", "train[50%:]", "have 3 images in common"),
+        ("train", "train", "have 12 images in common"),
+        ("train+validation", None, "have 5 images in common"),
+        ("trian", None, "--train_split=trian: --dataset=shades has the splits train, validation"),
+        (None, "validation[:x%]", "--validation_split=validation[:x%]"),
+        (None, "validation[:0]", "holds no image"),
+    ],
+)
+def test_slices_that_share_images_or_are_none_are_refused(
+    prepared, train_split, validation_split, says
+):
+    with pytest.raises(UsageError) as raised:
+        load(
+            "shades",
+            data_dir=prepared,
+            train_split=train_split,
+            validation_split=validation_split,
+        )
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)

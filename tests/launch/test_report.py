@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from jaxeff import records
@@ -24,7 +26,11 @@ def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
     _save(tmp_path / "runs" / "b" / "record.json", run("shufflenet_v2", (0.6,)))
     (tmp_path / "runs" / "c").mkdir()
     (tmp_path / "runs" / "c" / "record.json").write_text('{"schema_version": 1}')
-    files.write_exchange([run("a_model_of_others", (0.6,))], tmp_path / "others.csv")
+    others = run("a_model_of_others", (0.6,))
+    others = dataclasses.replace(
+        others, model=dataclasses.replace(others.model, published="2026-05-01")
+    )
+    files.write_exchange([others], tmp_path / "others.csv", "a_model_of_others")
     finished = run_command(
         "report", "--import=others.csv", "--export_sota=ours.csv", "--out=out", cwd=tmp_path
     )
@@ -41,6 +47,7 @@ def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
     [
         ("--records=nothing/*.json", ("--records", "nothing/*.json")),
         ("--import=none.csv", ("--import=none.csv", "cannot be read")),
+        ("--baseline=vgg11", ("--baseline=vgg11", "there are no records")),
         ("--years=0", ("--years=0", "above 0")),
         ("--years=soon", ("years", "soon")),
     ],

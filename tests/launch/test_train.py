@@ -14,7 +14,8 @@ FLAGS = re.findall(
     """
     model dataset data_dir image_size batch_size epochs recipe lr target stop_at_target eval_every
     seed dtype workdir num_workers log_every checkpoint_every profile coordinator_address
-    num_processes process_id
+    num_processes process_id train_split validation_split split_seed normalise check_data
+    accept_changed_data
     """,
 )
 _train = functools.partial(run_command, "train")
@@ -60,6 +61,9 @@ def test_help_is_a_page_and_names_every_flag():
         (["--model=alexnet", "--dataset=image_folder"], ["--data_dir"]),
         (["--model=alexnet", "--dataset=image_folder", "--data_dir=/nowhere"], ["/nowhere"]),
         (["--model=alexnet", "--num_processes=2"], ["--coordinator_address"]),
+        (["--model=alexnet", "--train_split=train[:50%]"], ["--train_split", "'digits'"]),
+        (["--model=alexnet", "--split_seed=1"], ["--split_seed=1", "'digits'"]),
+        (["--model=alexnet", "--dataset=arrays"], ["--data_dir=FILE", ".npz"]),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_2(flags, words, tmp_path):

@@ -21,8 +21,8 @@ def _batch(size=64):
 
 
 def _losses(module, count):
-    recipe = train.resolve("small", "shufflenet_v2", batch_size=8, lr=0.02)
-    sgd = train.make_optimizer(recipe, 100, 1.0)
+    recipe = train.resolve("small", "x", train_examples=8, batch_size=8, lr=0.02, epochs=100)
+    sgd = recipe.optimizer
     step = jax.jit(steps.make_train_step(module, sgd, TASK, seed=0))
     state = jax.jit(lambda: steps.initial_state(module, sgd, TASK, seed=0))()
     losses = []
@@ -52,8 +52,8 @@ def test_ten_bfloat16_steps_follow_float32(name):
 @pytest.mark.slow
 def test_auxiliary_heads_add_three_tenths_of_their_losses():
     module = models.create("googlenet", 10, aux_heads=True, dropout_rate=0.0, aux_dropout_rate=0.0)
-    recipe = train.resolve("small", "googlenet", batch_size=8)
-    sgd = train.make_optimizer(recipe, 100, 1.0)
+    recipe = train.resolve("small", "googlenet", train_examples=8, batch_size=8, epochs=100)
+    sgd = recipe.optimizer
     state = jax.jit(lambda: steps.initial_state(module, sgd, TASK, seed=0))()
     batch = _batch()
     step = steps.make_train_step(module, sgd, TASK, seed=0)

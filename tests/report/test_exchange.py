@@ -48,6 +48,28 @@ def test_an_imagenet_record_at_alexnets_level_joins_the_published_rows():
     assert float(row["Reduction Factor"]) == pytest.approx(3.1 / days, rel=0.01)
 
 
+def test_a_row_has_the_date_and_link_of_its_file_and_what_lacks_a_date_or_a_baseline_has_no_row():
+    def own(name, **facts):
+        record = run(name, (0.6,))
+        return dataclasses.replace(
+            record, model=dataclasses.replace(record.model, source="0" * 64, **facts)
+        )
+
+    dated = own("MyNet", published="2026-05-01", url="https://x.org/a")
+    undated = own("Another")
+    elsewhere = dataclasses.replace(run("resnet18", level=0.3), seed=4)
+    costly = run("vgg11", (0.4, 0.6), macs=9500)
+    text, analysis = exchange.export([dated, undated, elsewhere, costly, run()])
+    rows = list(csv.DictReader(io.StringIO(text)))[len(published.sota()) :]
+    assert [row["Publication"] for row in rows] == ["alexnet", "vgg11", "MyNet"]
+    assert rows[2]["Publication Date"] == "5/1/2026"
+    assert rows[2]["Publication link"] == "https://x.org/a"
+    assert [float(row["Reduction Factor"]) for row in rows] == [1, 0.01, 2]
+    assert analysis.count("Not among the rows") == 2
+    assert "no run of alexnet reached this level" in analysis
+    assert "no date of publication is known" in analysis
+
+
 def test_images_of_a_run_that_grows_them_are_counted_at_what_each_cost():
     text, analysis = exchange.export([run(top1=(0.4, 0.6), segments=GROWING)])
     assert "95 at 8 px in batches of 10 from step 0 on; 150 at 10 px in batches of 20" in analysis
@@ -58,7 +80,10 @@ def test_images_of_a_run_that_grows_them_are_counted_at_what_each_cost():
 
 
 def test_another_task_is_exported_in_its_own_words():
-    text, analysis = exchange.export([regression()])
+    record = regression()
+    model = dataclasses.replace(record.model, published="2026-05-01")
+    record = dataclasses.replace(record, model=model)
+    text, analysis = exchange.export([record], "mlp")
     assert list(csv.DictReader(io.StringIO(text)))[-1]["Metric"] == "sine, loss at most 0.2"
     assert "Level: loss at most 0.2 on sine (50 validation examples" in analysis
     assert "example, counted from the program: 95." in analysis
@@ -67,7 +92,10 @@ def test_another_task_is_exported_in_its_own_words():
 
 def test_cells_that_a_spreadsheet_would_run_are_quoted():
     record = run("=HYPERLINK(1)", (0.6,))
-    text, _ = exchange.export([record])
+    record = dataclasses.replace(
+        record, model=dataclasses.replace(record.model, published="2026-05-01")
+    )
+    text, _ = exchange.export([record, run()])
     assert "'=HYPERLINK" in text
     assert ",=HYPERLINK" not in text
 

@@ -41,6 +41,13 @@ def _records():
     ]
 
 
+def _own(name, **facts):
+    """A run of a network of the reader's own."""
+    record = run(name, (0.3, 0.7), seed=5)
+    model = dataclasses.replace(record.model, source="0" * 64, **facts)
+    return dataclasses.replace(record, model=model)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
@@ -51,6 +58,9 @@ def folder(tmp_path_factory):
         files.write(analysis.analyse(_records(), refused), out / "with")
         effective = EffectiveCompute(algorithms=44)
         files.write(analysis.analyse([], effective=effective), out / "without")
+        dated = _own("MyNet", published="2026-05-01", url="https://example.org/mynet")
+        files.write(analysis.analyse([dated, _own("Other")]), out / "own")
+        files.write(analysis.analyse([_own("Other")]), out / "undated")
     return out
 
 
@@ -189,12 +199,12 @@ def test_heads_sort_numbers_as_numbers_with_empty_cells_last(folder, browser):
     def column():
         return browser.execute_script(
             "return [...document.querySelectorAll('[data-name=measured] tbody tr')]"
-            ".map(row => row.cells[6].dataset.value)"
+            ".map(row => row.cells[8].dataset.value)"
         )
 
     def press():
         browser.execute_script(
-            "document.querySelectorAll('[data-name=measured] thead button')[6].click()"
+            "document.querySelectorAll('[data-name=measured] thead button')[8].click()"
         )
 
     press()
@@ -206,7 +216,7 @@ def test_heads_sort_numbers_as_numbers_with_empty_cells_last(folder, browser):
     down = [float(value) for value in column() if value]
     assert down == up[::-1]
     assert column()[-1] == ""
-    head = "return document.querySelectorAll('[data-name=measured] thead th')[6].ariaSort"
+    head = "return document.querySelectorAll('[data-name=measured] thead th')[8].ariaSort"
     assert browser.execute_script(head) == "descending"
 
 
@@ -224,6 +234,34 @@ def test_figure_3_switches_convention_level_and_data(folder, browser):
     assert "alexnet to shufflenet_v2: 5.0 times less" in _text(browser, "frontier-finding")
     rows = browser.execute_script("return document.getElementById('frontier-rows').rows.length")
     assert rows == 3
+
+
+@needs_browser
+def test_a_network_of_ones_own_is_dated_and_linked_or_listed_as_undated(folder, browser):
+    _open(browser, folder / "own" / "index.html")
+    _select(browser, "frontier-controls", "data", "0")
+    rows = browser.execute_script(
+        "return [...document.getElementById('frontier-rows').rows].map(row => "
+        "[row.cells[0].textContent, row.cells[1].textContent, row.querySelector('a')?.href])"
+    )
+    assert sorted(rows) == [
+        ["MyNet", "2026-05-01", "https://example.org/mynet"],
+        ["Other", "undated", None],
+    ]
+    assert "Undated, and so in the table alone: Other" in _text(browser, "frontier-finding")
+    (x,) = browser.execute_script(
+        "return document.getElementById('frontier-chart').data.flatMap(trace => trace.x)"
+    )
+    assert x == "2026-05-01"
+    links = "return [...document.querySelectorAll('[data-name=measured] a')].map(a => a.href)"
+    assert browser.execute_script(links) == ["https://example.org/mynet"]
+    assert "alexnet, with which it would be compared, was not measured" in browser.page_source
+    shown = "return document.getElementById('frontier-chart').offsetHeight"
+    assert browser.execute_script(shown) > 0
+    _open(browser, folder / "undated" / "index.html")
+    _select(browser, "frontier-controls", "data", "0")
+    assert browser.execute_script(shown) == 0, "no empty chart of the year 2000"
+    assert "No dated model reached this level" in _text(browser, "frontier-finding")
 
 
 @needs_browser

@@ -125,7 +125,11 @@ def test_records_of_other_data_or_targets_are_never_compared():
         other, dataset=dataclasses.replace(other.dataset, fingerprint="other")
     )
     rows = _rows(tables.measured([run("alexnet"), other, run("resnet18", level=0.3)]))
-    assert [row["than"] for row in rows] == [row["model"] for row in rows]
+    assert [(row["model"], row["times less"], row["than"]) for row in rows] == [
+        ("alexnet", 1, "alexnet"),
+        ("resnet18", None, "alexnet did not get there"),
+        ("resnet18", None, "alexnet did not get there"),
+    ]
     assert tables.findings([run("alexnet"), other]) == []
 
 
@@ -133,6 +137,39 @@ def test_a_finding_is_the_least_compute_beside_alexnets():
     found = tables.findings([run("alexnet"), run("resnet18", (0.6, 0.6)), run("vgg11", scale=9)])
     # ResNet-18 gets there in 10 steps, AlexNet in 20 of the same cost.
     assert found == [("d at 8 px, 50 % top-1", "resnet18", 2, "alexnet", 3)]
+
+
+def test_factors_are_against_the_model_that_is_asked_for_and_against_no_other():
+    records = [run("resnet18", (0.6, 0.6)), run("vgg11", scale=9)]
+    # 10 steps beside 20 of nine times their cost.
+    for baseline, factors in (
+        ("vgg11", [18, 1]),
+        ("resnet18", [1, 1 / 18]),
+        ("alexnet", [None] * 2),
+    ):
+        rows = {row["model"]: row for row in _rows(tables.measured(records, baseline))}
+        assert [rows[name]["times less"] for name in ("resnet18", "vgg11")] == factors
+        (finding,) = tables.findings(records, baseline)
+        assert finding[1:] == ("resnet18", factors[0], baseline, 2)
+        assert len(tables.breakdown_measured(records, baseline).rows) == 2 * (
+            factors[0] is not None
+        )
+    own = dataclasses.replace(run("alexnet").model, source="0" * 64)
+    own = dataclasses.replace(run("alexnet", scale=5), model=own)
+    (finding,) = tables.findings([own, records[0]])
+    assert finding.factor is None, "a user's alexnet is not AlexNet"
+
+
+def test_every_row_has_a_date_and_a_link_or_is_undated():
+    own = dataclasses.replace(
+        run().model, name="MyNet", source="0" * 64, published="2026-05-01", url="https://x.org/a"
+    )
+    undated = dataclasses.replace(own, name="alexnet", published=None, url="javascript:alert(1)")
+    records = [run(), *(dataclasses.replace(run(), run_id=m.name, model=m) for m in (own, undated))]
+    for table in (tables.measured(records), tables.runs(records)):
+        found = sorted((row["published"], row["publication"]) for row in _rows(table)[1:])
+        assert found == [("2026-05-01", "https://x.org/a"), ("undated", None)]
+        assert _rows(table)[0]["published"] == "2012-06-01"
 
 
 def test_a_change_of_batch_or_image_size_is_charged_by_its_segments():

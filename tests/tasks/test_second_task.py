@@ -29,7 +29,7 @@ class Batches(collections.abc.Iterator):
 
 
 @dataclasses.dataclass(frozen=True)
-class Regression:
+class Regression(tasks.Task):
     """Fits `y = 1 x0 - 2 x1 + 0.5 x2`; the level is a mean squared error."""
 
     name = "regression"
@@ -40,6 +40,7 @@ class Regression:
     train_examples = 64
     validation_examples = 10
     may_skip = False
+    notes = ()
 
     def settings(self):
         return {"features": 3}
@@ -68,7 +69,7 @@ class Regression:
 
     def train_batches(self, options, shard):
         def batches():
-            step = options.start_step
+            step = options.start_example // options.batch_size
             while True:
                 rng = np.random.default_rng([options.seed, step])
                 x = rng.standard_normal((options.batch_size, 3), np.float32)
@@ -83,12 +84,6 @@ class Regression:
         filled[:10] = x
         mask = np.arange(batch_size) < 10
         return Batches(iter_once({"x": filled, "y": filled @ WEIGHTS, "mask": mask}))
-
-    def device_arrays(self):
-        return None
-
-    def on_devices(self, arrays, batch):
-        raise AssertionError("there are no arrays on the devices")
 
     def example_name(self, index):
         return str(index)
@@ -112,7 +107,9 @@ def _run(workdir, level="loss:0.05", **fields):
         model="linear",
         make_module=functools.partial(Linear),
         task=task,
-        recipe=train.resolve("small", "linear", epochs=20, batch_size=16, lr=0.02),
+        recipe=train.resolve(
+            "small", "linear", train_examples=64, epochs=20, batch_size=16, lr=0.02
+        ),
         target=tasks.parse_target(level, task.metrics),
         workdir=workdir,
         **fields,

@@ -6,7 +6,6 @@ import pytest
 from jaxeff import compute, data, tasks, train
 from jaxeff.train import steps
 from jaxeff.train.accounting import TrainingCost, training_cost
-from jaxeff.train.optimizer import sgd
 from tests.train.tiny_run import TinyNet
 
 
@@ -17,9 +16,14 @@ def task():
 
 @pytest.fixture(scope="module")
 def cost_of(task):
-    recipe = train.resolve("small", "tiny")
-    tx = sgd(lambda _: 0.1, recipe.momentum, recipe.weight_decay)
-    return functools.cache(functools.partial(training_cost, TinyNet(10), tx, task))
+    def cost(batch_size):
+        return training_cost(TinyNet(10), recipe_of(batch_size), task)
+
+    return functools.cache(cost)
+
+
+def recipe_of(batch_size):
+    return train.resolve("small", "tiny", train_examples=640, batch_size=batch_size)
 
 
 def test_forward_macs_are_the_hand_worked_ones(cost_of):
@@ -55,7 +59,7 @@ def test_the_update_is_counted_once_a_step(cost_of):
 
 
 def test_the_count_is_jaxs_own_of_the_step_lowered_for_tpu(cost_of, task):
-    tx = sgd(lambda _: 0.1, 0.9, 5e-4)
+    tx = recipe_of(8).optimizer
     step = steps.make_train_step(TinyNet(10), tx, task, seed=0)
     state = jax.eval_shape(lambda: steps.initial_state(TinyNet(10), tx, task, 0))
     lowered = jax.jit(step).trace(state, task.batch_shapes(8)).lower(lowering_platforms=("tpu",))

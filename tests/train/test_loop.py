@@ -163,7 +163,9 @@ def test_devices_and_processes_change_neither_the_counts_nor_the_curve_beyond_ro
 def test_images_kept_on_the_devices_give_the_run_of_the_host(whole, tmp_path, devices):
     record, _ = whole
     cached = _record(_start(tmp_path, "cache_on_devices=True", devices=devices))
-    assert cached.compute.segments == record.compute.segments
+    ours, theirs = cached.compute.segments[0], record.compute.segments[0]
+    assert ours.flops_per_step > theirs.flops_per_step  # The devices crop, and that is charged.
+    assert ours.macs_forward_per_example == theirs.macs_forward_per_example
     for ours, theirs in zip(cached.curve, record.curve, strict=False):
         assert ours.examples == theirs.examples
     # The same crops but for rounding to a grey level.

@@ -5,6 +5,7 @@ it is killed, and when it is resumed.
 """
 
 import ast
+import dataclasses
 import functools
 import json
 import pathlib
@@ -16,7 +17,8 @@ from flax import linen as nn
 from jaxeff import data, tasks, train
 from jaxeff.nn import BatchNorm, Conv, Dense, Dropout, global_average_pool
 
-RECIPE_FIELDS = ("epochs", "batch_size", "lr", "remat")
+RECIPE_FIELDS = ("epochs", "batch_size", "lr")
+REPLACED_FIELDS = ("remat", "ema", "phases", "batch_transforms", "evaluation_params", "optimizer")
 TASK_FIELDS = ("cache_on_devices",)
 
 
@@ -37,11 +39,14 @@ def tiny_run(workdir, **fields) -> train.Run:
     dataset = data.load("synthetic", image_size=16)
     recipe = {"epochs": 3, "batch_size": 32, "lr": 0.05}
     recipe |= {key: fields.pop(key) for key in RECIPE_FIELDS if key in fields}
-    recipe = train.resolve("small", "tiny", **recipe)
+    recipe = train.resolve("small", "tiny", train_examples=len(dataset.train), **recipe)
+    replaced = {key: fields.pop(key) for key in REPLACED_FIELDS if key in fields}
+    recipe = dataclasses.replace(recipe, **replaced)
     task = tasks.ImageClassification(
         dataset,
         image_size=16,
         transforms=recipe.transforms,
+        batch_transforms=recipe.batch_transforms,
         **{key: fields.pop(key) for key in TASK_FIELDS if key in fields},
     )
     defaults = {

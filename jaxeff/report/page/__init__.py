@@ -38,6 +38,7 @@ def render(analysis: Analysis) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"cell": cell, "raw_value": raw_value, "words": in_words}
+    environment.tests["link"] = _is_link
     conventions = analysis.conventions
     printed = conventions["printed"]
     best = trends.frontier(printed)
@@ -53,7 +54,7 @@ def render(analysis: Analysis) -> str:
         years=trends.months_between(best[0].published, best[-1].published) / 12,
         effective=analysis.effective,
         has_curves=bool(data["groups"]),
-        findings=tables.findings(analysis.records),
+        findings=tables.findings(analysis.records, analysis.baseline),
         audit_summary=audit.summary(analysis.audit),
         labels=tables.CONVENTIONS,
         version=jaxeff.__version__,
@@ -81,6 +82,10 @@ def cell(value: tables.Cell) -> str:
 def raw_value(value: tables.Cell) -> str:
     """A cell as the CSV file has it."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _is_link(value):
+    return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
 def in_words(number: float) -> str:

@@ -114,10 +114,10 @@
       const column = form.convention.value === "xla" ? 0 : 1;
       return group.runs.flatMap((run) => {
         const crossed = crossing(run, metric, Number(form.level.value), column);
-        return crossed && run.date
+        return crossed
           ? [{
               model: run.model, date: run.date, compute: crossed.compute, epochs: crossed.epoch,
-              macs: run.macs, source: `record: ${run.name}`, kind: "record",
+              macs: run.macs, source: `record: ${run.name}`, kind: "record", url: run.url,
             }]
           : [];
       });
@@ -152,7 +152,9 @@
       }
     }
     function redraw() {
-      const points = form.data.value === IMAGENET ? publishedPoints() : ownPoints();
+      const all = form.data.value === IMAGENET ? publishedPoints() : ownPoints();
+      const points = all.filter((point) => point.date);
+      const undated = all.filter((point) => !point.date);
       const best = frontierOf(points);
       const isBest = new Set(best);
       const rest = points.filter((point) => !isBest.has(point));
@@ -164,6 +166,7 @@
           point.epochs ? `${Number(point.epochs.toPrecision(4))} epochs` : "",
           point.macs ? `${words(point.macs)} forward multiply-accumulates` : "",
           inert(point.source || ""),
+          inert(point.url || ""),
         ].filter(Boolean).join("<br>");
       const symbols = { record: "star", imported: "square-open" };
       const trace = (name, shown, shade, symbol, size, lines) => ({
@@ -183,7 +186,9 @@
         line: { color: shade, width: 2 },
         cliponaxis: false,
       });
-      draw("frontier-chart", [
+      // Without a date the axis would be of the year 2000, and empty.
+      byId("frontier-chart").hidden = !points.length;
+      if (points.length) draw("frontier-chart", [
         trace("other models", rest, colour("rest"), "circle", 9, false),
         trace("best of their time", best, colour("best"), "diamond", 11, true),
       ], {
@@ -208,18 +213,30 @@
         finding.textContent = points.length
           ? "Nothing published later took less." : "No dated model reached this level.";
       }
-      byId("frontier-rows").replaceChildren(...points.map((point) => {
+      if (undated.length) {
+        const names = [...new Set(undated.map((point) => point.model))].join(", ");
+        finding.textContent +=
+          ` Undated, and so in the table alone: ${names} (PUBLISHED = "2026-05-01" in the model's ` +
+          `own file dates it).`;
+      }
+      byId("frontier-rows").replaceChildren(...all.map((point) => {
         const row = document.createElement("tr");
         for (const value of [
-          point.model, point.date, days(point.compute), point.epochs ?? "", point.macs ?? "",
+          point.model, point.date ?? "undated", days(point.compute), point.epochs ?? "", point.macs ?? "",
           isBest.has(point) ? "yes" : "", point.source || "",
         ]) row.append(Object.assign(document.createElement("td"), { textContent: value }));
+        if (point.url) {
+          const link = Object.assign(document.createElement("a"), {
+            href: point.url, textContent: point.model, rel: "noreferrer",
+          });
+          row.firstChild.replaceChildren(link);
+        }
         return row;
       }));
-      return points.map((point) => [
+      return all.map((point) => [
         form.data.selectedOptions[0].textContent, form.level.value, form.convention.value,
-        point.model, point.date, point.compute, point.epochs, point.macs, isBest.has(point),
-        point.source,
+        point.model, point.date ?? "undated", point.compute, point.epochs, point.macs,
+        isBest.has(point), point.source, point.url,
       ]);
     }
     options(form.data, [
@@ -231,7 +248,7 @@
     byId("frontier-controls").addEventListener("submit", (event) => event.preventDefault());
     byId("frontier-download").addEventListener("click", () => download("figure3", [
       ["data", "level", "convention", "model", "published", "compute, operations", "epochs",
-       "forward multiply-accumulates", "best of its time", "source"],
+       "forward multiply-accumulates", "best of its time", "source", "publication"],
       ...redraw(),
     ]));
     redraws.push(redraw);
@@ -253,7 +270,8 @@
         x: run.curve.map((point) => point[column] / data.teraflop_s_day),
         y: run.curve.map((point) => 100 * point[metric]),
         hovertext: run.curve.map((point) =>
-          `<b>${inert(run.name)}</b><br>epoch ${point[4]}<br>${(100 * point[metric]).toFixed(2)} %` +
+          `<b>${inert(run.name)}</b><br>${run.date ? `published ${run.date}` : "undated"}` +
+          `<br>epoch ${point[4]}<br>${(100 * point[metric]).toFixed(2)} %` +
           `<br>${days(point[column])} teraflop/s-days`),
         hoverinfo: "text",
         mode: run.curve.length > 60 ? "lines" : "lines+markers",

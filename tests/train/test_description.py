@@ -8,7 +8,8 @@ import optax
 import pytest
 
 from jaxeff import train
-from jaxeff.train.optimizer import describe, make_optimizer, sgd
+from jaxeff.train.description import describe
+from jaxeff.train.optimizers import sgd
 
 
 def test_sgd_takes_pytorchs_steps():
@@ -125,7 +126,7 @@ def test_arrays_are_described_by_their_digest():
 
 
 def test_the_recipes_optimizer_is_described_with_its_schedule():
-    recipe = train.resolve("small", "tiny", epochs=2, lr=0.3)
-    text = json.dumps(describe(make_optimizer(recipe, 20, 10.0)))
+    recipe = train.resolve("small", "tiny", train_examples=640, epochs=2, lr=0.3)
+    text = json.dumps(describe(recipe.optimizer))
     for part in ('"weight_decay": 0.0005', '"decay": 0.9', '"init_value": 0.3', "cosine_decay"):
         assert part in text

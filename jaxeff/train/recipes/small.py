@@ -1,0 +1,56 @@
+"""For the embedded data sets and others of their size: minutes on a laptop.
+
+SGD with momentum 0.9 and a weight decay of 5e-4, one epoch of linear warm-up, then a cosine to
+zero. With the exceptions below each of the paper's sixteen reaches 98 % top-1 on the digits.
+"""
+
+import dataclasses
+
+from jaxeff import data
+from jaxeff.train import optimizers, schedules
+from jaxeff.train.recipe import Recipe, steps_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What differs between models."""
+
+    lr: float = 0.05
+    batch_size: int = 64
+    epochs: float = 20
+
+
+EXCEPTIONS = {
+    "alexnet": Settings(lr=0.02),
+    "efficientnet_b0": Settings(lr=0.01, batch_size=16, epochs=30),
+    "resnet50": Settings(lr=0.01, batch_size=16),
+    "resnext50_32x4d": Settings(lr=0.01, batch_size=16),
+    "shufflenet_v1": Settings(lr=0.02, batch_size=16),
+    "squeezenet1_1": Settings(lr=0.002, batch_size=8, epochs=60),
+    "vgg11": Settings(lr=0.02),
+    "wide_resnet50_2": Settings(lr=0.01, batch_size=16, epochs=12),
+}
+
+
+def recipe(
+    model_name: str,
+    steps_per_epoch: float,
+    *,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+) -> Recipe:
+    """The recipe for `model_name`; what is given replaces the model's own."""
+    own = EXCEPTIONS.get(model_name, Settings())
+    epochs, batch_size, lr = epochs or own.epochs, batch_size or own.batch_size, lr or own.lr
+    steps = steps_of(epochs, steps_per_epoch)
+    schedule = schedules.cosine(lr, steps, warmup_steps=min(round(steps_per_epoch), steps - 1))
+    return Recipe(
+        "small",
+        epochs,
+        batch_size,
+        optimizer=optimizers.sgd(schedule, momentum=0.9, weight_decay=5e-4),
+        schedule=schedule,
+        lr=lr,
+        transforms=data.Augmentation(data.RandomResizedCrop(area=(0.5, 1.0))),
+    )

@@ -163,18 +163,10 @@ def _read_config():
 
 
 def _model_names():
-    import models
-    from jaxeff.errors import UsageError
+    """What `--models` names, each as `--model` takes it, known to exist."""
+    import networks
 
-    if _MODELS.value in ("paper", "all"):
-        return list(models.select(_MODELS.value))
-    names = _split(_MODELS.value)
-    if not names:
-        raise UsageError("--models is empty: give names with commas between, paper or all")
-    for name in names:
-        if ":" not in name:
-            models.check(name)
-    return names
+    return [spec.specification for spec in networks.load_all(_MODELS.value)]
 
 
 def _train_flags():
@@ -225,7 +217,11 @@ def _reference(finished, configurations):
     """The configuration of `--baseline`; None where it was not measured."""
     if _BASELINE.value in finished:
         return _BASELINE.value
-    of_model = [c.name for c in configurations if c.model == _BASELINE.value and c.name in finished]
+    of_model = [
+        c.name
+        for c in configurations
+        if c.model.rpartition(":")[2] == _BASELINE.value and c.name in finished
+    ]
     return of_model[0] if of_model else None
 
 

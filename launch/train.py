@@ -231,7 +231,7 @@ def _run_from_flags():
         model=model.name,
         make_module=functools.partial(model.make_module, dataset.num_classes, _DTYPE.value),
         model_facts=model.facts,
-        sources={**model.sources, **recipe_sources},
+        sources=_together(model.sources, recipe_sources),
         # Last, since it may take minutes and the flags above may be wrong.
         task=dataclasses.replace(task, dataset=_prepared(dataset, workdir)),
         recipe=recipe,
@@ -274,6 +274,21 @@ def _recipe(model_name, dataset):
         transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
     return recipe, sources
+
+
+def _together(*parts):
+    """The texts of the user's files; two of one name are refused, since a run keeps a copy of each.
+
+    Raises:
+      UsageError: two files of one name differ.
+    """
+    from jaxeff.errors import UsageError
+
+    found = {}
+    for name, text in ((name, text) for part in parts for name, text in part.items()):
+        if found.setdefault(name, text) != text:
+            raise UsageError(f"--model and --recipe: two files are called {name}; rename one")
+    return found
 
 
 def _prepared(dataset, workdir):

@@ -105,7 +105,11 @@ _STOP_AT_TARGET = flags.DEFINE_bool(
 )
 _EVAL_EVERY = flags.DEFINE_float("eval_every", 1.0, "Epochs between evaluations.")
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Of parameters, order, augmentation and dropout.", lower_bound=0
+    "seed",
+    0,
+    "Of parameters, order, augmentation and dropout.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,  # JAX's keys have no more bits.
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Of the arithmetic; parameters stay float32."

@@ -103,7 +103,11 @@ _STOP_AT_TARGET = flags.DEFINE_bool(
 )
 _EVAL_EVERY = flags.DEFINE_float("eval_every", 1.0, "Epochs between evaluations.")
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Of parameters, order, augmentation and dropout.", lower_bound=0
+    "seed",
+    0,
+    "Of parameters, order, augmentation and dropout.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,  # JAX's keys have no more bits.
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Of the arithmetic; parameters stay float32."
@@ -229,7 +233,7 @@ def _run_from_flags():
         model=model.name,
         make_module=functools.partial(model.make_module, dataset.num_classes, _DTYPE.value),
         model_facts=model.facts,
-        sources={**model.sources, **recipe_sources},
+        sources=_together(model.sources, recipe_sources),
         # Last, since it may take minutes and the flags above may be wrong.
         task=dataclasses.replace(task, dataset=_prepared(dataset, workdir)),
         recipe=recipe,
@@ -272,6 +276,21 @@ def _recipe(model_name, dataset):
         transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
     return recipe, sources
+
+
+def _together(*parts):
+    """The texts of the user's files; two of one name are refused, since a run keeps a copy of each.
+
+    Raises:
+      UsageError: two files of one name differ.
+    """
+    from jaxeff.errors import UsageError
+
+    found = {}
+    for name, text in ((name, text) for part in parts for name, text in part.items()):
+        if found.setdefault(name, text) != text:
+            raise UsageError(f"--model and --recipe: two files are called {name}; rename one")
+    return found
 
 
 def _prepared(dataset, workdir):

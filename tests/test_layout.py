@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "jaxeff.compute",
         "jaxeff.nn",
     },
+    "jaxeff/measure": {"jaxeff.records", "jaxeff.compute"},
     "jaxeff/report": {"jaxeff.records", "jaxeff.compute", "jaxeff.measure"},
     "models": {"jaxeff.nn"},
 }

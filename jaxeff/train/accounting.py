@@ -132,9 +132,7 @@ def _state_shapes(module, recipe, task):
 
 def _step_and_batch(module, recipe, task, batch_size):
     """The training step on one replica, and the shapes of its batch."""
-    step = steps.make_train_step(
-        module, recipe.optimizer, task, seed=0, remat=recipe.remat, ema=recipe.ema
-    )
+    step = steps.make_train_step(module, recipe.optimizer, task, remat=recipe.remat, ema=recipe.ema)
     return step, task.batch_shapes(batch_size)
 
 

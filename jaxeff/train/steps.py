@@ -28,6 +28,8 @@ class TrainState:
 
     Attributes:
       step: steps taken, int32 scalar.
+      key: of dropout and of what varies a batch, uint32 `[2]`: part of the state, so that one
+        compiled step serves every seed.
       params: parameters, float32.
       collections: what else the module keeps, such as `batch_stats`; empty where it keeps nothing.
       opt_state: state of the optimizer.
@@ -35,6 +37,7 @@ class TrainState:
     """
 
     step: jax.Array
+    key: jax.Array
     params: dict
     collections: dict
     opt_state: optax.OptState
@@ -50,7 +53,7 @@ def initial_state(
     module: nn.Module,
     tx: optax.GradientTransformation,
     task: Task,
-    seed: int,
+    seed: int | jax.Array,
     ema: Ema | None = None,
 ) -> TrainState:
     """Fresh parameters, collections and optimizer state, drawn from `seed`.
@@ -60,7 +63,8 @@ def initial_state(
     inputs = example_inputs(task)
     zeros = jnp.zeros(inputs.shape, inputs.dtype)
     kept = nn.DenyList(OF_ONE_PASS)
-    streams = initial_streams(module, jax.random.key(seed))
+    key = jax.random.key(seed)
+    streams = initial_streams(module, key)
     collections = dict(module.init(streams, zeros, train=False, mutable=kept))
     if not collections.get("params"):
         raise UsageError(f"{describe(module)} has no parameters that could be trained")
@@ -68,7 +72,14 @@ def initial_state(
     # A copy, since a step may take the memory of each of its arguments only once.
     average = {} if ema is None else {"params": params, "collections": collections}
     average = jax.tree.map(jnp.copy, average)
-    return TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params), average)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key_data(key),
+        params=params,
+        collections=collections,
+        opt_state=tx.init(params),
+        average=average,
+    )
 
 
 def make_train_step(
@@ -76,7 +87,6 @@ def make_train_step(
     tx: optax.GradientTransformation,
     task: Task,
     *,
-    seed: int,
     axis_name: str | None = None,
     remat: bool = False,
     ema: Ema | None = None,
@@ -87,7 +97,6 @@ def make_train_step(
       module: whose `__call__` takes inputs and `train`.
       tx: any optimizer of Optax.
       task: says what a batch is, and its loss.
-      seed: of dropout.
       axis_name: the `pmap` axis over which the batch is split. Loss and gradient are averaged over
         it, and so are batch statistics if `module` was created with the same axis.
       remat: keeps the outputs of convolutions and matrix products alone for the backward pass, and
@@ -100,7 +109,7 @@ def make_train_step(
     forward = _rematerialised if remat else _forward
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         batch = task.augment(batch, key, axis_name)
         inputs = task.inputs(batch)
 
@@ -121,7 +130,8 @@ def make_train_step(
         if ema is not None:
             values = {"params": params, "collections": collections}
             average = ema.update(average, values, state.step)
-        return TrainState(state.step + 1, params, collections, opt_state, average), loss
+        state = TrainState(state.step + 1, state.key, params, collections, opt_state, average)
+        return state, loss
 
     return train_step
 

@@ -36,7 +36,6 @@ class Trainer:
             module,
             recipe.optimizer,
             run.task,
-            seed=run.seed,
             axis_name=axis_name,
             remat=recipe.remat,
             ema=recipe.ema,
@@ -49,10 +48,11 @@ class Trainer:
         if recipe.evaluation_params is not None:
             self._evaluation_params = parallel.pmap(recipe.evaluation_params, in_axes=(None, None))
 
-        def start():
-            return steps.initial_state(module, recipe.optimizer, run.task, run.seed, recipe.ema)
+        def start(seed):
+            return steps.initial_state(module, recipe.optimizer, run.task, seed, recipe.ema)
 
-        state = jax.jit(start)() if restore is None else restore(jax.eval_shape(start))
+        seed = np.uint32(run.seed)  # An argument, so that this program too serves every seed.
+        state = jax.jit(start)(seed) if restore is None else restore(jax.eval_shape(start, seed))
         self.state = parallel.replicate(state)
         arrays = run.task.device_arrays()
         self._kept_arrays = None if arrays is None else parallel.replicate(arrays)

@@ -71,7 +71,7 @@ def _launchers_step(work, batch):
     axis_name, task = parallel.shared_axis(), _task(work)
     module = _module(work, axis_name)
     sgd = _launchers_recipe(work).optimizer
-    step = steps.make_train_step(module, sgd, task, seed=0, axis_name=axis_name)
+    step = steps.make_train_step(module, sgd, task, axis_name=axis_name)
     state = jax.jit(lambda: steps.initial_state(module, sgd, task, seed=0))()
     return (
         parallel.pmap(step, in_axes=(None, 0), donate_argnums=0),

@@ -23,7 +23,7 @@ def _batch(size=64):
 def _losses(module, count):
     recipe = train.resolve("small", "x", train_examples=8, batch_size=8, lr=0.02, epochs=100)
     sgd = recipe.optimizer
-    step = jax.jit(steps.make_train_step(module, sgd, TASK, seed=0))
+    step = jax.jit(steps.make_train_step(module, sgd, TASK))
     state = jax.jit(lambda: steps.initial_state(module, sgd, TASK, seed=0))()
     losses = []
     for _ in range(count):
@@ -56,7 +56,7 @@ def test_auxiliary_heads_add_three_tenths_of_their_losses():
     sgd = recipe.optimizer
     state = jax.jit(lambda: steps.initial_state(module, sgd, TASK, seed=0))()
     batch = _batch()
-    step = steps.make_train_step(module, sgd, TASK, seed=0)
+    step = steps.make_train_step(module, sgd, TASK)
     _, loss = jax.jit(step)(state, batch)
 
     @jax.jit

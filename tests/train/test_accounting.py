@@ -60,7 +60,7 @@ def test_the_update_is_counted_once_a_step(cost_of):
 
 def test_the_count_is_jaxs_own_of_the_step_lowered_for_tpu(cost_of, task):
     tx = recipe_of(8).optimizer
-    step = steps.make_train_step(TinyNet(10), tx, task, seed=0)
+    step = steps.make_train_step(TinyNet(10), tx, task)
     state = jax.eval_shape(lambda: steps.initial_state(TinyNet(10), tx, task, 0))
     lowered = jax.jit(step).trace(state, task.batch_shapes(8)).lower(lowering_platforms=("tpu",))
     assert cost_of(8).flops_per_step == lowered.cost_analysis()["flops"]

@@ -428,8 +428,8 @@ def test_muons_own_products_are_in_the_cost_of_a_step():
     }
 
     def cost_of(tx):
-        state = jax.eval_shape(lambda: steps.initial_state(Hidden(), tx, task, seed=0))
-        step = jax.jit(steps.make_train_step(Hidden(), tx, task, seed=0))
+        state = jax.eval_shape(lambda: steps.initial_state(Hidden(), tx, task))
+        step = jax.jit(steps.make_train_step(Hidden(), tx, task))
         cost = compute.step_cost(step, state, batch)
         assert not cost.uncounted
         np.testing.assert_allclose(cost.flops, compute.xla_flops(step, state, batch), rtol=1e-6)

@@ -27,7 +27,7 @@ def _flops(run, image_size, batch_size):
     """XLA's count by JAX's own way, of the step with these sizes."""
     task = run.task.with_changes({"image_size": image_size})
     recipe, module = run.recipe, TinyNet(10)
-    step = steps.make_train_step(module, recipe.optimizer, task, seed=0, ema=recipe.ema)
+    step = steps.make_train_step(module, recipe.optimizer, task, ema=recipe.ema)
     state = jax.eval_shape(
         lambda: steps.initial_state(module, recipe.optimizer, task, 0, recipe.ema)
     )

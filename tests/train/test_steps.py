@@ -73,7 +73,7 @@ def batches():
 
 def _by_jaxeff(tx, task, batches, seed=0):
     """The parameters after our step by `pmap` over all devices."""
-    step = steps.make_train_step(Dense(), tx, task, seed=seed, axis_name=parallel.AXIS)
+    step = steps.make_train_step(Dense(), tx, task, axis_name=parallel.AXIS)
     step = parallel.pmap(step, in_axes=(None, 0), donate_argnums=0)
     state = parallel.replicate(steps.initial_state(Dense(), tx, task, seed))
     for batch in parallel.to_devices(batches):
@@ -154,7 +154,7 @@ def test_a_mask_by_dimensions_sees_the_arrays_as_the_module_has_them(task):
                 self.param(name, lambda _, value=value: value)
             return jnp.zeros((len(images), 10))
 
-    step = steps.make_train_step(Constant(), tx, task, seed=0)
+    step = steps.make_train_step(Constant(), tx, task)
     state = steps.initial_state(Constant(), tx, task, seed=0)
     batch = {"image": jnp.zeros((2, 8, 8, 3), jnp.uint8), "label": jnp.zeros(2, jnp.int32)}
     state, _ = jax.jit(step)(state, batch)
@@ -181,7 +181,7 @@ def test_a_gradient_that_is_not_a_number_breaks_its_own_element_alone(task):
 
     broken = dataclasses.replace(task)
     object.__setattr__(broken, "loss", loss)
-    state, _ = jax.jit(steps.make_train_step(Broken(), tx, broken, seed=0))(state, batch)
+    state, _ = jax.jit(steps.make_train_step(Broken(), tx, broken))(state, batch)
     assert np.isnan(state.params["a"]).tolist() == [True, False, False]
     np.testing.assert_allclose(state.params["b"], [0.9, 1.0])
 
@@ -190,7 +190,7 @@ def test_remat_computes_the_same_gradient_and_more_of_it(task, batches):
     tx = optax.sgd(0.1)
     module = TinyNet(10)
     state = steps.initial_state(module, tx, task, seed=0)
-    make = functools.partial(steps.make_train_step, module, tx, task, seed=0)
+    make = functools.partial(steps.make_train_step, module, tx, task)
     plain, remat = jax.jit(make()), jax.jit(make(remat=True))
     (kept, loss), (again, loss_again) = plain(state, batches[0]), remat(state, batches[0])
     np.testing.assert_allclose(loss, loss_again, rtol=1e-6)
@@ -213,7 +213,7 @@ def test_collections_of_any_name_are_part_of_the_state(task, batches):
 
     tx = optax.sgd(0.1)
     state = steps.initial_state(Counting(), tx, task, seed=0)
-    step = jax.jit(steps.make_train_step(Counting(), tx, task, seed=0))
+    step = jax.jit(steps.make_train_step(Counting(), tx, task))
     for batch in batches:
         state, _ = step(state, batch)
     assert jax.device_get(state.collections) == {"steps_seen": {"count": STEPS}}

@@ -182,8 +182,13 @@ def _batches():
 def losses(network, axis_name=None):
     """Training losses and the state's collections, on one device, or by `pmap` on all."""
     module, task, tx = _wrapped(network, axis_name), _task(), optax.sgd(0.1)
+<<<<<<< HEAD
     step = steps.make_train_step(module, tx, task, seed=0, axis_name=axis_name)
     state, batches = jax.jit(lambda: steps.initial_state(module, tx, task, 0))(), _batches()
+=======
+    step = steps.make_train_step(module, tx, task, axis_name=axis_name)
+    state, batches = steps.initial_state(module, tx, task, 0), _batches()
+>>>>>>> t25
     if axis_name is None:
         step = jax.jit(step)
     else:
@@ -262,7 +267,7 @@ def test_what_looks_across_the_examples_of_a_device_is_refused_with_its_line(net
 
 def _step(network):
     module, task = _wrapped(network), _task()
-    step = steps.make_train_step(module, optax.sgd(0.1), task, seed=0, remat=True)
+    step = steps.make_train_step(module, optax.sgd(0.1), task, remat=True)
     state = jax.eval_shape(lambda: steps.initial_state(module, optax.sgd(0.1), task, 0))
     return jax.eval_shape(step, state, task.batch_shapes(4))
 

@@ -1,0 +1,15 @@
+"""Many runs: what several seeds of one configuration say of its compute to a level."""
+
+from jaxeff.measure.crossing import Crossing as Crossing
+from jaxeff.measure.crossing import common_stop as common_stop
+from jaxeff.measure.crossing import crossing as crossing
+from jaxeff.measure.interval import Estimate as Estimate
+from jaxeff.measure.interval import compute_to_level as compute_to_level
+from jaxeff.measure.interval import factor as factor
+from jaxeff.measure.interval import paired_factor as paired_factor
+from jaxeff.measure.interval import relative_spread as relative_spread
+from jaxeff.measure.interval import seeds_needed as seeds_needed
+from jaxeff.measure.table import Row as Row
+from jaxeff.measure.table import as_csv as as_csv
+from jaxeff.measure.table import table as table
+from jaxeff.measure.table import text as text

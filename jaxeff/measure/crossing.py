@@ -1,0 +1,111 @@
+"""Where a learning curve meets a level, and how well that is known.
+
+A network is measured now and then: that it met the level at one evaluation says that it got there
+after the one before. The crossing is interval-censored, and a run that ends below the level is
+right-censored.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxeff.records import Record, is_met
+
+# In which unit `Crossing` counts: XLA's count, 3 x forward multiply-accumulates, or epochs.
+UNITS = ("xla", "paper", "epoch")
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The first evaluation of one run that meets a level.
+
+    Attributes:
+      after: how much was spent at the evaluation before, which did not meet it; 0 where there is
+        none.
+      by: how much was spent at the evaluation that did; infinite where none did, and then `after`
+        is what the whole run spent.
+      stays_by: how much was spent at the first evaluation from which on all meet it; infinite
+        where the last does not.
+      seed: of the run.
+    """
+
+    after: float
+    by: float
+    stays_by: float
+    seed: int
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run got there."""
+        return math.isfinite(self.by)
+
+
+def crossing(
+    record: Record, level: float | None = None, metric: str | None = None, unit: str = "xla"
+) -> Crossing:
+    """The crossing of a run.
+
+    Args:
+      record: of the run; one that diverged before its first evaluation never got there.
+      level: of the metric; None takes the run's own target, and its metric.
+      metric: key of the curve's metrics; None takes the target's.
+      unit: one of `UNITS`.
+
+    Raises:
+      ValueError: there is no such unit.
+    """
+    if unit not in UNITS:
+        raise ValueError(f"unit {unit!r}: give one of {', '.join(UNITS)}")
+    if not record.curve:
+        cost = {"xla": record.compute.train_flops, "paper": record.compute.paper_flops, "epoch": 0}
+        return Crossing(float(cost[unit]), math.inf, math.inf, record.seed)
+    level = record.target.value if level is None else level
+    metric = metric or record.target.metric
+    direction = record.task["metrics"][metric]
+    spent = [_spent(record, point, unit) for point in record.curve]
+    met = [is_met(direction, point.metrics[metric], level) for point in record.curve]
+    below = [i for i, is_above in enumerate(met) if not is_above]
+    stays = below[-1] + 1 if below else 0
+    first = met.index(True) if any(met) else len(met)
+    return Crossing(
+        after=spent[first - 1] if first else 0.0,
+        by=spent[first] if first < len(met) else math.inf,
+        stays_by=spent[stays] if stays < len(met) else math.inf,
+        seed=record.seed,
+    )
+
+
+def common_stop(records: Sequence[Record], level: float, metric: str, unit: str = "xla") -> float:
+    """What it takes until the mean over the runs meets the level; infinite where it never does.
+
+    One stopping time for all seeds, as modded-nanogpt's records have it: less noisy than the
+    seeds' own crossings, which take the luckiest evaluation of each.
+
+    Args:
+      records: of one configuration, evaluated at the same steps.
+      level: of the metric.
+      metric: key of the curves' metrics.
+      unit: one of `UNITS`.
+
+    Raises:
+      ValueError: there is no record, or they were evaluated at different steps.
+    """
+    if not records:
+        raise ValueError("there is no run")
+    direction = records[0].task["metrics"][metric]
+    length = min(len(record.curve) for record in records)
+    for points in zip(*(record.curve[:length] for record in records), strict=True):
+        if len({point.step for point in points}) > 1:
+            raise ValueError("the runs were evaluated at different steps")
+        mean = sum(point.metrics[metric] for point in points) / len(points)
+        if is_met(direction, mean, level):
+            return _spent(records[0], points[0], unit)
+    return math.inf
+
+
+def _spent(record, point, unit):
+    if unit == "xla":
+        return float(point.train_flops)
+    if unit == "paper":
+        return float(record.compute.schedule.paper_flops(point.step))
+    return float(point.epoch)

@@ -1,0 +1,229 @@
+"""Measures factors: many runs of train.py, several seeds each, and the table of what they say.
+
+    python launch/sweep.py --models=alexnet,shufflenet_v2 --seeds=0-4 --out=sweeps/digits
+
+trains both models with five seeds on the bundled digits to their level, and prints how many times
+less compute than AlexNet the other takes, with a 95 % interval over the seeds. --dry_run lists the
+runs and how long they may take.
+
+    python launch/sweep.py --models=resnet18 --recipes=small,fast.py --seeds=0-2 \\
+        --dataset=image_folder --data_dir=/data/cifar10 --target=top1:0.8 --out=sweeps/recipes
+
+compares two recipes. The same can stand in a file, --config=sweep.yaml, with a line for each flag;
+flags win over it. --train_flags='--image_size=32 --epochs=5' goes to every train.py as it stands.
+
+Each run has a folder of its own below --out and is a process of its own. Runs that are done are not
+run again; the same command goes on after an interruption, a failure or a change of --parallel. A
+run that diverges or does not reach the level counts as one that needs infinitely much. Afterwards
+--out holds factors.csv, and report/ with everything.
+
+Exit status: 0 every run is done; 1 some failed, and the table is of the others; 75 interrupted, run
+the same command again; 2 wrong flags.
+"""
+
+import sys
+
+import cli
+from absl import flags
+
+_MODELS = flags.DEFINE_string(
+    "models", "paper", "Architectures: names or FILE.py:NAME with commas between, paper or all."
+)
+_SEEDS = flags.DEFINE_string("seeds", "0,1,2", "Seeds, such as 0,1,2 or 0-4.")
+_RECIPES = flags.DEFINE_string(
+    "recipes", None, "Recipes with commas between, as for train.py. Default: the data set's."
+)
+_DATASET = flags.DEFINE_string("dataset", "digits", "Data set, as for train.py.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
+_TARGET = flags.DEFINE_string("target", None, "Level, as for train.py. Default: the data set's.")
+_EVAL_EVERY = flags.DEFINE_float(
+    "eval_every", 0.25, "Epochs between evaluations: how finely a crossing is known."
+)
+_TRAIN_FLAGS = flags.DEFINE_string(
+    "train_flags", "", "Further flags of train.py for every run, as one text."
+)
+_OUT = flags.DEFINE_string("out", "sweep", "Folder of the runs, the table and the report.")
+_BASELINE = flags.DEFINE_string(
+    "baseline", "alexnet", "Configuration or model that factors are from."
+)
+_PARALLEL = flags.DEFINE_integer(
+    "parallel",
+    1,
+    "Runs at a time, each with an equal part of the GPUs or of the cores.",
+    lower_bound=1,
+)
+_UNTIL = flags.DEFINE_string(
+    "until",
+    None,
+    "Adds seeds to each configuration until its interval is this wide either way, such as 10%.",
+)
+_MOST_SEEDS = flags.DEFINE_integer("most_seeds", 20, "With --until, at most.", lower_bound=1)
+_REPORT = flags.DEFINE_bool("report", True, "Write OUT/report at the end.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs and their time, and run none.")
+_CONFIG = flags.DEFINE_string("config", None, "YAML file with values of these flags.")
+
+
+def main() -> int:
+    """Runs what is missing, prints the table; returns the exit status."""
+    import pathlib
+
+    import sweep_runs
+
+    from jaxeff import measure
+    from jaxeff.atomic import write_atomically
+
+    _read_config()
+    out = pathlib.Path(_OUT.value).expanduser()
+    seeds, recipes = parse_seeds(_SEEDS.value), _split(_RECIPES.value) or [None]
+    configurations = [
+        sweep_runs.Configuration(out, model, recipe, *_train_flags())
+        for model in _model_names()
+        for recipe in recipes
+    ]
+    runs = [run for c in configurations for run in map(c.run, seeds)]
+    if _DRY_RUN.value:
+        sweep_runs.print_plan(runs, _PARALLEL.value)
+        return 0
+    out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    with sweep_runs.Pool(_PARALLEL.value) as pool:
+        while runs and not pool.interrupted:
+            failed += pool.do(runs)
+            runs = [] if pool.interrupted else _further_runs(configurations, failed)
+    finished = {c.name: found for c in configurations if (found := c.records())}
+    reference = _reference(finished, configurations)
+    rows = measure.table(finished, reference)
+    if rows:
+        write_atomically(out / "factors.csv", measure.as_csv(rows, reference).encode())
+        sweep_runs.print_table(rows, reference, out / "factors.csv")
+    if pool.interrupted:
+        return 75
+    if rows and _REPORT.value:
+        sweep_runs.write_report(out)
+    for run, reason in failed:
+        print(f"failed: {run.name}: {reason}")
+    return 1 if failed else 0
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,4-6` as `[0, 1, 4, 5, 6]`.
+
+    Raises:
+      UsageError: it is no such list.
+    """
+    from jaxeff.errors import UsageError
+
+    seeds = []
+    for part in _split(text):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise UsageError(f"--seeds={text}: give whole numbers, such as 0,1,2 or 0-4")
+        if int(last or first) - int(first) > 1000:
+            raise UsageError(f"--seeds={text}: more than a thousand seeds")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds={text}: give each seed once, such as 0,1,2 or 0-4")
+    return seeds
+
+
+def _split(text):
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _read_config():
+    """Sets the flags that the file names and the command line does not."""
+    if _CONFIG.value is None:
+        return
+    import yaml
+
+    from jaxeff.errors import UsageError
+
+    try:
+        with open(_CONFIG.value, encoding="utf-8") as file:
+            settings = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--config={_CONFIG.value}: cannot be read ({reason})") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"--config={_CONFIG.value}: give lines such as models: alexnet,vgg11")
+    own = {flag.name for flag in flags.FLAGS.get_flags_for_module(sys.modules[__name__])}
+    for name, value in settings.items():
+        if name not in own or name == "config":
+            raise UsageError(
+                f"--config={_CONFIG.value}: {name} is no flag of sweep.py; there are "
+                f"{', '.join(sorted(own))}"
+            )
+        if flags.FLAGS[name].present:
+            continue
+        value = ",".join(map(str, value)) if isinstance(value, list) else value
+        try:
+            flags.FLAGS[name].parse(str(value))
+        except flags.Error as error:
+            raise UsageError(f"--config={_CONFIG.value}: {error}") from error
+
+
+def _model_names():
+    """What `--models` names, each as `--model` takes it, known to exist."""
+    import networks
+
+    return [spec.specification for spec in networks.load_all(_MODELS.value)]
+
+
+def _train_flags():
+    """The data set, and the other flags that every run shares."""
+    import shlex
+
+    from jaxeff.errors import UsageError
+
+    try:
+        further = shlex.split(_TRAIN_FLAGS.value)
+    except ValueError as error:
+        raise UsageError(f"--train_flags: {error}") from error
+    for flag in further:
+        if not flag.startswith("--") or flag.startswith(("--seed", "--workdir", "--model=")):
+            raise UsageError(
+                f"--train_flags: {flag}: give flags as --name=value; model, seed and workdir are "
+                "the sweep's own"
+            )
+    given = {"target": _TARGET.value, "data_dir": _DATA_DIR.value}
+    given = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return _DATASET.value, (*given, f"--eval_every={_EVAL_EVERY.value:g}", *further)
+
+
+def _further_runs(configurations, failed):
+    """With --until, one more seed for each configuration that is not known well enough."""
+    if _UNTIL.value is None:
+        return []
+    from jaxeff import measure
+    from jaxeff.errors import UsageError
+
+    try:
+        wanted = float(_UNTIL.value.rstrip("%")) / (100 if "%" in _UNTIL.value else 1)
+    except ValueError as error:
+        raise UsageError(f"--until={_UNTIL.value}: give a fraction, such as 10%") from error
+    broken = {run.configuration.name for run, _ in failed}
+    runs = []
+    for configuration in configurations:
+        found = configuration.records()
+        if not found or configuration.name in broken or len(found) >= _MOST_SEEDS.value:
+            continue
+        error = measure.compute_to_level([measure.crossing(r) for r in found]).relative_error
+        if error is None or error > wanted:
+            runs.append(configuration.run(max(record.seed for record in found) + 1))
+    return runs
+
+
+def _reference(finished, configurations):
+    """The configuration of `--baseline`; None where it was not measured."""
+    if _BASELINE.value in finished:
+        return _BASELINE.value
+    of_model = [
+        c.name
+        for c in configurations
+        if c.model.rpartition(":")[2] == _BASELINE.value and c.name in finished
+    ]
+    return of_model[0] if of_model else None
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

@@ -1,0 +1,299 @@
+"""The runs of a sweep: each a process of train.py with a folder of its own."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from jaxeff import measure, records
+from jaxeff.errors import UsageError
+
+TRAIN = pathlib.Path(__file__).with_name("train.py")
+# Statuses of train.py after which there is nothing left to run.
+DONE = ("reached", "completed", "diverged")
+INTERRUPTED = 75
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """What the seeds of one row of the table have in common.
+
+    Attributes:
+      out: folder of the sweep.
+      model: as `--model` takes it.
+      recipe: as `--recipe` takes it; None leaves it to the data set.
+      dataset: as `--dataset` takes it.
+      flags: further flags of train.py.
+    """
+
+    out: pathlib.Path
+    model: str
+    recipe: str | None
+    dataset: str
+    flags: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the row and, with the seed, of the folders; every flag is in it."""
+        model = self.model.rpartition(":")[2]
+        parts = [model, self.dataset]
+        if self.recipe is not None:
+            parts.append(pathlib.Path(self.recipe).stem)
+        for flag in self.flags:
+            name, _, value = flag.lstrip("-").partition("=")
+            if name == "data_dir":
+                value, name = pathlib.Path(value).name, ""
+            if name != "eval_every":
+                parts.append(f"{name}{value}")
+        return "-".join(re.sub(r"[^\w.:]+", "_", part) for part in parts if part)
+
+    def run(self, seed: int) -> "Run":
+        """The run with `seed`."""
+        return Run(self, seed)
+
+    def records(self) -> list[records.Record]:
+        """Of the runs that are done, by seed."""
+        found = []
+        for path in self.out.glob(f"{_escaped(self.name)}-s*/record.json"):
+            if re.fullmatch(r"-s\d+", path.parent.name[len(self.name) :]):
+                record = _read(path)
+                if record is not None and record.status in DONE:
+                    found.append(record)
+        return sorted(found, key=lambda record: record.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One process of train.py.
+
+    Attributes:
+      configuration: what it shares with other seeds.
+      seed: its own.
+    """
+
+    configuration: Configuration
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.configuration.name}-s{self.seed}"
+
+    @property
+    def workdir(self) -> pathlib.Path:
+        """Its folder."""
+        return self.configuration.out / self.name
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing left to run."""
+        record = _read(self.workdir / "record.json")
+        return record is not None and record.status in DONE
+
+    def command(self) -> list[str]:
+        """That trains it, or goes on with it."""
+        c = self.configuration
+        recipe = [] if c.recipe is None else [f"--recipe={c.recipe}"]
+        return [
+            sys.executable,
+            str(TRAIN),
+            f"--model={c.model}",
+            *recipe,
+            f"--dataset={c.dataset}",
+            *c.flags,
+            f"--seed={self.seed}",
+            f"--workdir={self.workdir}",
+        ]
+
+    def outcome(self) -> str:
+        """What came out of it, in a line."""
+        record = _read(self.workdir / "record.json")
+        if record is None:
+            return "no record"
+        target, cost = record.target, record.compute
+        if target.reached:
+            return f"epoch {target.epoch:g}, {cost.train_flops:.4g} FLOPs"
+        if not record.curve:
+            return record.status
+        metric = target.metric
+        choose = max if record.task["metrics"][metric] == "max" else min
+        best = choose(point.metrics[metric] for point in record.curve)
+        return f"{record.status}, not reached: best {metric} {best:.4g}"
+
+
+class Pool:
+    """Runs processes, so many at a time, until they are done or a signal comes.
+
+    Args:
+      size: how many at a time; each has an equal part of the GPUs, or of the processor's cores.
+
+    Attributes:
+      interrupted: whether SIGINT or SIGTERM has come; the processes were told to stop then, and
+        have left checkpoints.
+    """
+
+    def __init__(self, size: int):
+        self._size, self._running, self._places = size, {}, _places(size)
+        self.interrupted = False
+
+    def __enter__(self):
+        self._handlers = {
+            number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_):
+        self._stop()
+        for process, _, _ in self._running.values():
+            process.wait()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def do(self, runs: list[Run]) -> list[tuple[Run, str]]:
+        """Runs what is not done; prints a line for each that ends.
+
+        Returns:
+          Those that failed, with the reason.
+        """
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        waiting = [run for run in runs if not run.is_done]
+        already, failed = len(runs) - len(waiting), []
+        console = Console(highlight=False, soft_wrap=True)
+        if already:
+            console.print(f"{already} of {len(runs)} runs are done already")
+        columns = ("runs", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("runs", total=len(runs), completed=already)
+            while (waiting and not self.interrupted) or self._running:
+                while waiting and len(self._running) < self._size and not self.interrupted:
+                    self._start(waiting.pop(0))
+                for run, seconds, status in self._ended():
+                    if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT):
+                        console.print(f"{run.name}: interrupted, saved", markup=False)
+                        continue
+                    bar.advance(task)
+                    if status in (0, 3, 4) and run.is_done:
+                        console.print(f"{run.name}: {run.outcome()}, {seconds:.0f} s", markup=False)
+                    else:
+                        reason = f"exit status {status}, {_last_line(run)}"
+                        failed.append((run, reason))
+                        console.print(f"{run.name}: failed: {reason}", markup=False)
+                time.sleep(0.1)
+        return failed
+
+    def _start(self, run):
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        place = min(set(range(self._size)) - {place for _, place, _ in self._running.values()})
+        environment, cores = self._places[place]
+        with open(run.workdir / "output.txt", "ab") as output:
+            process = subprocess.Popen(
+                run.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on.
+            )
+        if cores and hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(process.pid, cores)
+        self._running[run] = process, place, time.monotonic()
+
+    def _ended(self):
+        for run, (process, _, started) in list(self._running.items()):
+            if process.poll() is not None:
+                del self._running[run]
+                yield run, time.monotonic() - started, process.returncode
+
+    def _stop(self, *signal_and_frame):
+        self.interrupted = self.interrupted or bool(signal_and_frame)
+        for process, _, _ in self._running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+
+def print_plan(runs: list[Run], parallel: int) -> None:
+    """Lists the runs, and how long what is missing takes where others of its kind were timed."""
+    seconds = {}
+    for configuration in {run.configuration: None for run in runs}:
+        timings = [record.timing for record in configuration.records()]
+        if timings:
+            each = [t.compile_seconds + t.train_seconds + t.eval_seconds for t in timings]
+            seconds[configuration] = sum(each) / len(each)
+    total, unknown = 0.0, 0
+    for run in runs:
+        if run.is_done:
+            print(f"{run.name}: done, {run.outcome()}")
+            continue
+        estimate = seconds.get(run.configuration)
+        unknown += estimate is None
+        total += estimate or 0.0
+        print(f"{run.name}: {'not timed yet' if estimate is None else f'{estimate:.0f} s'}")
+    hours = total / parallel / 3600
+    print(f"{len(runs)} runs; what is missing takes {hours:.2g} h, and {unknown} of unknown time")
+
+
+def print_table(rows: list[measure.Row], reference: str | None, path: pathlib.Path) -> None:
+    """Prints each configuration with seeds, level and interval, and the factors."""
+    print()
+    for row in rows:
+        first = row.records[0]
+        missed = f", {row.train_flops.missed} never got there" if row.train_flops.missed else ""
+        print(f"{row.name}: {len(row.records)} seeds to {first.target.metric} ", end="")
+        print(f"{first.target.value:g}{missed}")
+        print(f"  compute  {measure.text(row.train_flops)} FLOPs, at epoch ", end="")
+        print(measure.text(row.epochs))
+        if row.factor is not None and row.name != reference:
+            print(f"  factor   {measure.text(row.factor)} x less than {reference}")
+    if reference is None:
+        print("the baseline was not measured, so there are no factors: --baseline=NAME")
+    print(f"medians over the seeds with 95 % intervals; all of it in {path}")
+
+
+def write_report(out: pathlib.Path) -> None:
+    """Writes `out/report` with everything that the records below `out` say."""
+    report = pathlib.Path(__file__).with_name("report.py")
+    command = [sys.executable, str(report), f"--records={out}", f"--out={out / 'report'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"the report failed: {done.stderr.strip()[-300:]}")
+
+
+def _places(size):
+    """For each of so many processes, variables that give it its devices, and its cores."""
+    gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    gpus = gpus or [str(i) for i in range(len(list(pathlib.Path("/dev").glob("nvidia[0-9]*"))))]
+    if size > 1 and len(gpus) >= size:
+        return [({"CUDA_VISIBLE_DEVICES": ",".join(gpus[i::size])}, None) for i in range(size)]
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = sorted(os.sched_getaffinity(0)) if has_affinity else []
+    if size == 1 or len(cores) < size:
+        return [({}, None)] * size
+    return [({}, set(cores[i::size])) for i in range(size)]
+
+
+def _read(path):
+    try:
+        return records.read(path) if path.exists() else None
+    except UsageError:
+        return None
+
+
+def _last_line(run):
+    try:
+        text = (run.workdir / "output.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "no output"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"
+
+
+def _escaped(name):
+    return re.sub(r"([\[\]*?])", r"[\1]", name)

@@ -1,0 +1,191 @@
+"""Many runs, killed and taken up again, to one table."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
+
+NETS = """
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class Wide(nn.Module):
+    num_classes: int
+    width: int = 32
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.relu(nn.Conv(self.width, (5, 5), 4)(x))
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
+
+
+class Narrow(Wide):
+    width: int = 8
+
+
+class Broken(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.num_classes)(x.mean((1, 2))) / 0.0
+"""
+COMMON = (
+    "--dataset=synthetic",
+    "--recipes=small",
+    "--eval_every=0.5",
+    "--noreport",
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "nets.py").write_text(NETS, encoding="utf-8")
+    return tmp_path
+
+
+def _flags(folder, *nets, target="top1:0.5", seeds="0-2", further=""):
+    models = ",".join(f"{folder}/nets.py:{net}" for net in nets)
+    return (
+        f"--models={models}",
+        f"--seeds={seeds}",
+        f"--target={target}",
+        f"--train_flags=--image_size=16 --epochs=6 {further}",
+        *COMMON,
+    )
+
+
+def _table(out):
+    with open(out / "factors.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_again_and_again_ends_with_the_same_table(folder):
+    flags = (*_flags(folder, "Wide", "Narrow"), "--baseline=Wide", "--parallel=2")
+    done = run_command("sweep", *flags, f"--out={folder / 'whole'}")
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = _table(folder / "whole")
+    assert {row["model"] for row in rows} == {"Wide", "Narrow"}
+    for row in rows:
+        assert row["seeds"] == "0 1 2"
+        assert float(row["train_flops_low"]) <= float(row["train_flops"])
+    assert "x less than Wide" in done.stdout
+
+    chance, out = random.Random(0), folder / "killed"
+    command = [sys.executable, str(ROOT / "launch" / "sweep.py"), *flags, f"--out={out}"]
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        time.sleep(chance.uniform(3, 9))
+        process.send_signal(number)
+        process.communicate(timeout=120)
+        if number == signal.SIGTERM:
+            assert process.returncode in (0, 75)
+        else:
+            _wait_for_orphans(out)
+    again = run_command("sweep", *flags, f"--out={out}")
+    assert again.returncode == 0, again.stderr + again.stdout
+    assert (out / "factors.csv").read_text() == (folder / "whole" / "factors.csv").read_text()
+
+    third = run_command("sweep", *flags, f"--out={out}")
+    assert "6 of 6 runs are done already" in third.stdout
+    plan = run_command("sweep", *flags, f"--out={out}", "--dry_run")
+    assert plan.stdout.count(": done, ") == 6
+
+
+def _wait_for_orphans(out):
+    """A killed sweep leaves its runs behind; they end by themselves, and hold their folders."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+        if str(out) not in listed.stdout:
+            return
+        time.sleep(0.5)
+    raise AssertionError("a run of the killed sweep did not end")
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_is_infinite_and_one_that_fails_is_named(folder):
+    out = folder / "out"
+    flags = _flags(folder, "Wide", "Broken", further="--log_every=1")
+    done = run_command("sweep", *flags, "--baseline=Wide", f"--out={out}")
+    assert done.returncode == 0, done.stdout
+    rows = {row["model"]: row for row in _table(out)}
+    assert rows["Broken"]["missed"] == "3"
+    assert rows["Broken"]["train_flops"] == "inf"
+    assert float(rows["Broken"]["factor"]) == 0
+    assert "3 never got there" in done.stdout
+    # One record is damaged beyond repair, and its run cannot be started again.
+    workdir = next(out.glob("Wide*s1"))
+    shutil.rmtree(workdir)
+    workdir.write_text("no folder")
+    failed = run_command("sweep", *flags, "--baseline=Wide", f"--out={out}")
+    assert failed.returncode == 1
+    assert f"failed: {workdir.name}" in failed.stdout
+    assert {row["seeds"] for row in _table(out)} == {"0 2", "0 1 2"}
+
+
+def test_one_seed_and_two_have_no_interval_and_say_so(folder):
+    for seeds, text in (("0", "no interval of 1"), ("0,1", "no interval of 2")):
+        out = folder / seeds
+        done = run_command("sweep", *_flags(folder, "Wide", seeds=seeds), f"--out={out}")
+        assert done.returncode == 0, done.stdout
+        assert text in done.stdout
+        assert "the baseline was not measured" in done.stdout
+        assert _table(out)[0]["train_flops_low"] == ""
+
+
+def test_a_file_says_what_flags_say_and_flags_win(folder):
+    lines = {
+        "models": f"{folder}/nets.py:Wide",
+        "seeds": [0, 1],
+        "dataset": "synthetic",
+        "target": "top1:0.3",
+        "train_flags": "--image_size=16 --epochs=2",
+    }
+    (folder / "sweep.yaml").write_text(json.dumps(lines), encoding="utf-8")
+    flags = (f"--config={folder / 'sweep.yaml'}", f"--out={folder / 'out'}", "--dry_run")
+    assert "2 runs" in run_command("sweep", *flags).stdout
+    assert "3 runs" in run_command("sweep", *flags, "--seeds=0-2").stdout
+    (folder / "sweep.yaml").write_text("sedes: 3", encoding="utf-8")
+    assert_one_line_and_exit_2(run_command("sweep", *flags), "sedes is no flag of sweep.py")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--seeds=a",), ("--seeds=a", "0-4")),
+        (("--seeds=1,1",), ("each seed once",)),
+        (("--models=resnet5",), ("resnet50",)),
+        (("--train_flags=--seed=3",), ("--seed=3", "sweep's own")),
+        (("--train_flags='",), ("--train_flags",)),
+        (("--config=nowhere.yaml",), ("nowhere.yaml", "cannot be read")),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flags, words):
+    assert_one_line_and_exit_2(run_command("sweep", "--dry_run", *flags), *words)
+
+
+@pytest.mark.slow
+def test_seeds_are_added_until_the_interval_is_narrow(folder):
+    flags = _flags(folder, "Wide", target="top1:0.3")
+    done = run_command("sweep", *flags, f"--out={folder / 'out'}", "--until=1%", "--most_seeds=5")
+    assert done.returncode == 0, done.stdout
+    assert _table(folder / "out")[0]["seeds"] == "0 1 2 3 4"
+
+
+def test_every_flag_is_in_the_name_of_a_run(folder):
+    flags = _flags(folder, "Wide", further="--lr=0.5")
+    plan = run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
+    assert "Wide-synthetic-small-targettop1:0.5-image_size16-epochs6-lr0.5-s0" in plan
+    assert not os.path.exists(folder / "out")

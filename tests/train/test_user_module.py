@@ -182,13 +182,8 @@ def _batches():
 def losses(network, axis_name=None):
     """Training losses and the state's collections, on one device, or by `pmap` on all."""
     module, task, tx = _wrapped(network, axis_name), _task(), optax.sgd(0.1)
-<<<<<<< HEAD
-    step = steps.make_train_step(module, tx, task, seed=0, axis_name=axis_name)
-    state, batches = jax.jit(lambda: steps.initial_state(module, tx, task, 0))(), _batches()
-=======
     step = steps.make_train_step(module, tx, task, axis_name=axis_name)
-    state, batches = steps.initial_state(module, tx, task, 0), _batches()
->>>>>>> t25
+    state, batches = jax.jit(lambda: steps.initial_state(module, tx, task, 0))(), _batches()
     if axis_name is None:
         step = jax.jit(step)
     else:

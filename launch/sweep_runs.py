@@ -50,7 +50,7 @@ class Configuration:
                 value, name = pathlib.Path(value).name, ""
             if name != "eval_every":
                 parts.append(f"{name}{value}")
-        return "-".join(re.sub(r"[^\w.:]+", "_", part) for part in parts if part)
+        return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts if part)
 
     def run(self, seed: int) -> "Run":
         """The run with `seed`."""

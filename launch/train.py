@@ -115,7 +115,8 @@ _DTYPE = flags.DEFINE_enum(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder of the results. Default: runs/<model>-<dataset>-<recipe>-s<seed>.",
+    "Folder of the results. Default: runs/<model>-<dataset>-<recipe>-s<seed>, with the flags that "
+    "were given before the seed.",
 )
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers",
@@ -227,7 +228,8 @@ def _run_from_flags():
     if recipe.ema is not None:
         metrics = (*metrics, *tasks.averages_of(metrics))
     level = tasks.parse_target(target, metrics)
-    default = f"runs/{model.name}-{dataset.name}-{recipe.name}-s{_SEED.value}"
+    parts = [model.name, dataset.name, recipe.name, *_overridden(), f"s{_SEED.value}"]
+    default = f"runs/{'-'.join(parts)}"
     workdir = pathlib.Path(_WORKDIR.value or default).expanduser()
     return train.Run(
         model=model.name,
@@ -276,6 +278,38 @@ def _recipe(model_name, dataset):
         transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
     return recipe, sources
+
+
+# Flags that make another run of it; seed, model, data and recipe are in the folder's name anyway.
+_IN_THE_NAME = (
+    "model_args",
+    "image_size",
+    "batch_size",
+    "epochs",
+    "lr",
+    "target",
+    "stop_at_target",
+    "eval_every",
+    "dtype",
+    "normalise",
+    "train_split",
+    "validation_split",
+    "split_seed",
+    "on_bad_image",
+    "cache",
+)
+
+
+def _overridden():
+    """What the command line sets, for the name of the folder, such as `lr0.1`."""
+    import re
+
+    given = [flags.FLAGS[name] for name in _IN_THE_NAME if flags.FLAGS[name].present]
+    return [
+        re.sub(r"[^\w.,%=()]+", "_", f"{flag.name}{flag.value}")
+        for flag in given
+        if flag.value != flag.default
+    ]
 
 
 def _together(*parts):

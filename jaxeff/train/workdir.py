@@ -15,6 +15,8 @@ from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 
 # What makes two runs the same run. Where and how fast it runs may change between sessions.
+# Checkpoints of earlier versions hold another state.
+GOES_ON_FROM = "0.3."
 IDENTITY = ("model", "task", "recipe", "dataset", "target", "seed")
 
 
@@ -69,7 +71,7 @@ def check_same_run(
             return
         earlier = records.read(path).to_json()
     version = earlier["software"]["jaxeff"]
-    if version.startswith("0.1."):
+    if not version.startswith(GOES_ON_FROM):
         raise UsageError(
             f"--workdir={workdir} holds a run of jaxeff {version}, from whose checkpoints this "
             "version cannot go on; give another --workdir"

@@ -242,7 +242,8 @@ def test_what_a_transform_costs_is_counted(name):
         return TRANSFORMS[name](key, batch, None)
 
     cost = compute.step_cost(step, jax.random.key(0), batch_of(8))
-    assert not cost.uncounted
+    # Drawing one number from a Beta distribution takes a loop of unknown length.
+    assert all("random_gamma" in operation for operation in cost.uncounted)
     pixels = 8 * SIZE**2 * 3
     # A blend is three operations a pixel, a choice is none; drawing random numbers comes on top.
     assert cost.flops > (3 * pixels if name in ("Mixup", "OneOf") else 8)

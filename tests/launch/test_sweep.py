@@ -187,5 +187,5 @@ def test_seeds_are_added_until_the_interval_is_narrow(folder):
 def test_every_flag_is_in_the_name_of_a_run(folder):
     flags = _flags(folder, "Wide", further="--lr=0.5")
     plan = run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
-    assert "Wide-synthetic-small-targettop1:0.5-image_size16-epochs6-lr0.5-s0" in plan
+    assert "Wide-synthetic-small-targettop1_0.5-image_size16-epochs6-lr0.5-s0" in plan
     assert not os.path.exists(folder / "out")

@@ -1,13 +1,15 @@
 import functools
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from jaxeff import records
-from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
 
 FLAGS = re.findall(
     r"\w+",
@@ -152,3 +154,15 @@ def test_a_run_that_cannot_learn_exits_4(tmp_path):
     )
     assert finished.returncode == 4, finished.stderr
     assert json.loads((tmp_path / "record.json").read_text())["status"] == "diverged"
+
+
+def test_what_is_set_is_in_the_name_of_the_default_folder():
+    program = (
+        "import sys; sys.path.insert(0, 'launch'); import train; from absl import flags; "
+        "flags.FLAGS(['train', '--lr=0.5', '--target=top1:0.9', '--seed=2', '--eval_every=1']); "
+        "print(train._overridden())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "['lr0.5', 'targettop1_0.9']\n"

@@ -12,7 +12,7 @@ SOFTWARE = records.Software(
     jaxlib="0.10.2",
     flax="0.12.8",
     optax="0.2.8",
-    jaxeff="0.2.0",
+    jaxeff="0.3.0",
     git_commit="0123456789abcdef0123456789abcdef01234567",
     git_dirty=False,
 )

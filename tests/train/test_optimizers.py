@@ -428,7 +428,7 @@ def test_muons_own_products_are_in_the_cost_of_a_step():
     }
 
     def cost_of(tx):
-        state = jax.eval_shape(lambda: steps.initial_state(Hidden(), tx, task))
+        state = jax.eval_shape(lambda: steps.initial_state(Hidden(), tx, task, seed=0))
         step = jax.jit(steps.make_train_step(Hidden(), tx, task))
         cost = compute.step_cost(step, state, batch)
         assert not cost.uncounted

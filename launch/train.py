@@ -177,7 +177,8 @@ def main() -> int:
     from jaxeff import train
 
     train.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    record = train.train_to_target(_run_from_flags())
+    run = _run_from_flags()  # First, since the loop takes a second to import.
+    record = train.train_to_target(run)
     if record.status in EXIT_STATUS:
         return EXIT_STATUS[record.status]
     return 0 if record.target.reached else 3

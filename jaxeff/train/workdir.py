@@ -8,8 +8,6 @@ import math
 import pathlib
 from collections.abc import Mapping
 
-from tensorboardX import SummaryWriter
-
 from jaxeff import records
 from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
@@ -190,6 +188,9 @@ class MetricLog:
     """
 
     def __init__(self, workdir: pathlib.Path, step: int):
+        # It imports PyTorch where that is installed, for a second that a wrong flag need not wait.
+        from tensorboardX import SummaryWriter
+
         path = workdir / "metrics.jsonl"
         write_atomically(path, "".join(_lines_up_to(path, step)).encode())
         self._file = path.open("a", encoding="utf-8")

@@ -78,6 +78,7 @@ def test_arrays_train_and_evaluate_with_the_numbers_of_the_run(tmp_path):
     assert result["loss"] == pytest.approx(record.curve[-1].metrics["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_not_read_is_said_and_top5_of_two_classes_is_no_target(folder, tmp_path):
     (folder / "train" / "dark" / "list.txt").write_text("x")
     finished = _train(*flags(folder, tmp_path / "run", "--cache=memory"))
@@ -120,6 +121,7 @@ def test_a_damaged_file_is_replaced_and_the_same_run_goes_on(folder, tmp_path):
     assert record.dataset.accepted_changes is None
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_normalisation_that_it_began_with(folder, tmp_path):
     workdir = tmp_path / "run"
     arguments = flags(folder, workdir, "--normalise=measured")

@@ -135,6 +135,7 @@ def test_a_run_that_diverges_is_infinite_and_one_that_fails_is_named(folder):
     assert {row["seeds"] for row in _table(out)} == {"0 2", "0 1 2"}
 
 
+@pytest.mark.slow
 def test_one_seed_and_two_have_no_interval_and_say_so(folder):
     for seeds, text in (("0", "no interval of 1"), ("0,1", "no interval of 2")):
         out = folder / seeds

@@ -289,7 +289,6 @@ _IN_THE_NAME = (
     "epochs",
     "lr",
     "target",
-    "stop_at_target",
     "eval_every",
     "dtype",
     "normalise",
@@ -307,10 +306,14 @@ def _overridden():
 
     given = [flags.FLAGS[name] for name in _IN_THE_NAME if flags.FLAGS[name].present]
     return [
-        re.sub(r"[^\w.,%=()]+", "_", f"{flag.name}{flag.value}")
+        re.sub(r"[^\w.,%=()]+", "_", f"{flag.name}{_short(flag.value)}")
         for flag in given
         if flag.value != flag.default
     ]
+
+
+def _short(value):
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def _together(*parts):

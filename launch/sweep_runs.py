@@ -173,7 +173,14 @@ class Pool:
             task = bar.add_task("runs", total=len(runs), completed=already)
             while (waiting and not self.interrupted) or self._running:
                 while waiting and len(self._running) < self._size and not self.interrupted:
-                    self._start(waiting.pop(0))
+                    run = waiting.pop(0)
+                    try:
+                        self._start(run)
+                    except OSError as error:
+                        reason = f"its folder cannot be used ({error.strerror})"
+                        failed.append((run, reason))
+                        console.print(f"{run.name}: failed: {reason}", markup=False)
+                        bar.advance(task)
                 for run, seconds, status in self._ended():
                     if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT):
                         console.print(f"{run.name}: interrupted, saved", markup=False)

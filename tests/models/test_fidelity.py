@@ -25,7 +25,7 @@ REGULARISERS = ("dropout_rate", "stochastic_depth_rate")
 TRAIN_SIZE = 64
 # What takes half a minute of compilation for some architectures is `slow` for all but these:
 # `pytest -m slow tests/models` runs the rest.
-QUICK = ("alexnet", "resnet18", "shufflenet_v2", "squeezenet1_1")
+QUICK = ("alexnet", "shufflenet_v2", "squeezenet1_1")
 # With seeded weights the residual sums of these grow until rounding decides the logits of an
 # evaluation, in PyTorch too (its float32 against its float64 at 224 px: b2 7e-5 of the largest, b3
 # 5e-3, from b4 on 7e-4 to 0.7); batch statistics keep a training step in bounds. By name the sizes

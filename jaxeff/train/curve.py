@@ -18,7 +18,8 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
 
     Args:
       record: with at least one evaluation in its curve.
-      metrics: of its run; those of an average of the parameters are dashed.
+      metrics: of its run; those of an average of the parameters are
+        dashed, in the colour of the parameters' own.
 
     Returns:
       A PNG file. The x axis is logarithmic, in teraflop/s-days by XLA's count.
@@ -35,7 +36,9 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     alike = [other for other in metrics if other.is_fraction == metric.is_fraction]
-    for other, colour in zip(alike, itertools.cycle(COLOURS), strict=False):
+    bases = dict.fromkeys(other.name.removeprefix(records.EMA) for other in alike)
+    colours = dict(zip(bases, itertools.cycle(COLOURS), strict=False))
+    for other in alike:
         axes.plot(
             days,
             [scale * point.value(other.name) for point in points],
@@ -43,7 +46,7 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
             markersize=3,
             linewidth=1.5,
             linestyle="--" if other.name.startswith(records.EMA) else "-",
-            color=colour,
+            color=colours[other.name.removeprefix(records.EMA)],
             label=other.label,
         )
     axes.axhline(
@@ -65,7 +68,8 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
         finding = f"not reached, best {metric.text(best, digits=2)} {metric.label}"
     axes.set_xscale("log")
     axes.set_xlabel("training compute in teraflop/s-days (XLA count)")
-    axes.set_ylabel(f"validation: {', '.join(other.label for other in alike)}{unit}")
+    plain = ", ".join(other.label for other in alike if not other.name.startswith(records.EMA))
+    axes.set_ylabel(f"validation: {plain}{unit}")
     axes.set_title(f"{record.model.name} on {record.dataset.name}: {finding}", fontsize=11)
     axes.grid(True, which="both", alpha=0.25, linewidth=0.5)
     axes.legend(loc="lower right" if metric.higher_is_better else "upper right")

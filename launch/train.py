@@ -10,6 +10,10 @@ trains ShuffleNet v2 on scikit-learn's hand-written digits: no download, minutes
 trains on images in folders, /data/cifar10/train/<class>/*.jpg beside
 /data/cifar10/{validation,val,test}/<class>/*.jpg.
 
+    python launch/train.py --model=mynet.py:MyNet --recipe=fast.py
+
+trains a network of your own by a recipe of your own; examples/ has both.
+
 What is not given comes from the data set (image size, target) and from the recipe (everything about
 optimisation); the run prints what that came to. Results are in the workdir: record.json,
 metrics.jsonl, curve.png, TensorBoard event files and checkpoints. The same command in the same

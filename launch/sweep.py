@@ -74,6 +74,7 @@ def main() -> int:
 
     _read_config()
     out = pathlib.Path(_OUT.value).expanduser()
+    precision = _parse_precision(_UNTIL.value)
     seeds, recipes = parse_seeds(_SEEDS.value), _split(_RECIPES.value) or [None]
     configurations = [
         sweep_runs.Configuration(out, model, recipe, *_train_flags())
@@ -89,7 +90,7 @@ def main() -> int:
     with sweep_runs.Pool(_PARALLEL.value) as pool:
         while runs and not pool.interrupted:
             failed += pool.do(runs)
-            runs = [] if pool.interrupted else _further_runs(configurations, failed)
+            runs = [] if pool.interrupted else _further_runs(configurations, failed, precision)
     finished = {c.name: found for c in configurations if (found := c.records())}
     reference = _reference(finished, configurations)
     rows = measure.table(finished, reference)
@@ -190,17 +191,27 @@ def _train_flags():
     return _DATASET.value, (*given, f"--eval_every={_EVAL_EVERY.value:g}", *further)
 
 
-def _further_runs(configurations, failed):
-    """With --until, one more seed for each configuration that is not known well enough."""
-    if _UNTIL.value is None:
-        return []
-    from jaxeff import measure
+def _parse_precision(text):
+    """`10%` or `0.1` as 0.1; None for None."""
     from jaxeff.errors import UsageError
 
+    if text is None:
+        return None
     try:
-        wanted = float(_UNTIL.value.rstrip("%")) / (100 if "%" in _UNTIL.value else 1)
-    except ValueError as error:
-        raise UsageError(f"--until={_UNTIL.value}: give a fraction, such as 10%") from error
+        precision = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        precision = 0.0
+    if not 0 < precision < 100:
+        raise UsageError(f"--until={text}: give a fraction above 0, such as 10%")
+    return precision
+
+
+def _further_runs(configurations, failed, precision):
+    """With --until, one more seed for each configuration that is not known well enough."""
+    if precision is None:
+        return []
+    from jaxeff import measure
+
     broken = {run.configuration.name for run, _ in failed}
     runs = []
     for configuration in configurations:
@@ -208,7 +219,7 @@ def _further_runs(configurations, failed):
         if not found or configuration.name in broken or len(found) >= _MOST_SEEDS.value:
             continue
         error = measure.compute_to_level([measure.crossing(r) for r in found]).relative_error
-        if error is None or error > wanted:
+        if error is None or error > precision:
             runs.append(configuration.run(max(record.seed for record in found) + 1))
     return runs
 

@@ -121,8 +121,8 @@ class Run:
         if not record.curve:
             return record.status
         metric = target.metric
-        choose = max if record.task["metrics"][metric] == "max" else min
-        best = choose(point.metrics[metric] for point in record.curve)
+        choose = max if record.direction(metric) == "max" else min
+        best = choose(point.value(metric) for point in record.curve)
         return f"{record.status}, not reached: best {metric} {best:.4g}"
 
 

@@ -215,24 +215,16 @@ def _run_from_flags():
     task = tasks.ImageClassification(
         dataset,
         dataset.image_size,
-        recipe.transforms,
-        batch_transforms=recipe.batch_transforms,
-        label_smoothing=recipe.label_smoothing,
-        loss_function=recipe.loss,
-        test_time_flips=recipe.test_time_flips,
         on_bad_image=_ON_BAD_IMAGE.value,
         cache_on_devices=_CACHE.value == "device",
-    )
+    ).trained_by(recipe)
     target = _TARGET.value or dataset.target
     if target is None:
         raise UsageError(
             f"--target is missing, and {dataset.name} has no default: give the accuracy to reach, "
             "such as --target=top1:0.55"
         )
-    metrics = task.metrics
-    if recipe.ema is not None:
-        metrics = (*metrics, *tasks.averages_of(metrics))
-    level = tasks.parse_target(target, metrics)
+    level = tasks.parse_target(target, train.target_metrics(task, recipe))
     parts = [model.name, dataset.name, recipe.name, *_overridden(), f"s{_SEED.value}"]
     default = f"runs/{'-'.join(parts)}"
     workdir = pathlib.Path(_WORKDIR.value or default).expanduser()

@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxeff.records import Record, is_met
+from jaxeff import records
+from jaxeff.records import Record
 
 # In which unit `Crossing` counts: XLA's count, 3 x forward multiply-accumulates, or epochs.
 UNITS = ("xla", "paper", "epoch")
@@ -61,28 +62,26 @@ def crossing(
         return Crossing(float(cost[unit]), math.inf, math.inf, record.seed)
     level = record.target.value if level is None else level
     metric = metric or record.target.metric
-    direction = record.task["metrics"][metric]
-    spent = [_spent(record, point, unit) for point in record.curve]
-    met = [is_met(direction, point.metrics[metric], level) for point in record.curve]
-    below = [i for i, is_above in enumerate(met) if not is_above]
-    stays = below[-1] + 1 if below else 0
-    first = met.index(True) if any(met) else len(met)
+    found = records.crossing(record.curve, metric, level, record.direction(metric))
+    spent = {point.step: _spent(record, point, unit) for point in record.curve}
+    before = [s for step, s in spent.items() if found.step is None or step < found.step]
+    stays = [p.step for p in record.curve if p.epoch == found.stays_from_epoch]
     return Crossing(
-        after=spent[first - 1] if first else 0.0,
-        by=spent[first] if first < len(met) else math.inf,
-        stays_by=spent[stays] if stays < len(met) else math.inf,
+        after=before[-1] if before else 0.0,
+        by=spent[found.step] if found.reached else math.inf,
+        stays_by=spent[stays[0]] if stays else math.inf,
         seed=record.seed,
     )
 
 
-def common_stop(records: Sequence[Record], level: float, metric: str, unit: str = "xla") -> float:
+def common_stop(runs: Sequence[Record], level: float, metric: str, unit: str = "xla") -> float:
     """What it takes until the mean over the runs meets the level; infinite where it never does.
 
     One stopping time for all seeds, as modded-nanogpt's records have it: less noisy than the
     seeds' own crossings, which take the luckiest evaluation of each.
 
     Args:
-      records: of one configuration, evaluated at the same steps.
+      runs: of one configuration, evaluated at the same steps.
       level: of the metric.
       metric: key of the curves' metrics.
       unit: one of `UNITS`.
@@ -90,16 +89,16 @@ def common_stop(records: Sequence[Record], level: float, metric: str, unit: str 
     Raises:
       ValueError: there is no record, or they were evaluated at different steps.
     """
-    if not records:
+    if not runs:
         raise ValueError("there is no run")
-    direction = records[0].task["metrics"][metric]
-    length = min(len(record.curve) for record in records)
-    for points in zip(*(record.curve[:length] for record in records), strict=True):
+    direction = runs[0].direction(metric)
+    length = min(len(record.curve) for record in runs)
+    for points in zip(*(record.curve[:length] for record in runs), strict=True):
         if len({point.step for point in points}) > 1:
             raise ValueError("the runs were evaluated at different steps")
-        mean = sum(point.metrics[metric] for point in points) / len(points)
-        if is_met(direction, mean, level):
-            return _spent(records[0], points[0], unit)
+        mean = sum(point.value(metric) for point in points) / len(points)
+        if records.is_met(direction, mean, level):
+            return _spent(runs[0], points[0], unit)
     return math.inf
 
 

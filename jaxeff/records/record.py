@@ -243,6 +243,17 @@ class Record:
     status: str
     schema_version: int = SCHEMA_VERSION
 
+    def direction(self, metric: str) -> str:
+        """`max` or `min`, of a metric as targets name it.
+
+        Raises:
+          KeyError: the task has no such metric.
+        """
+        directions = self.task["metrics"]
+        if metric not in directions and self.recipe["ema"] is not None:
+            metric = metric.removeprefix(EMA)
+        return directions[metric]
+
     def to_json(self) -> dict:
         """The record as `json.dumps` takes it."""
         fields = dataclasses.asdict(self)

@@ -11,7 +11,7 @@ import jsonschema_rs
 from jaxeff import compute
 from jaxeff.compute import CostSchedule
 from jaxeff.errors import UsageError
-from jaxeff.records.record import EMA, SCHEMA_VERSION, Record, crossing
+from jaxeff.records.record import SCHEMA_VERSION, Record, crossing
 
 
 def validate(fields: object, source: str = "record") -> None:
@@ -88,14 +88,14 @@ def _contradictions(fields):
         if set(point["ema_metrics"] or {}) != (set(directions) if has_average else set()):
             yield f"curve: step {point['step']}: ema_metrics are not what recipe.ema and task say"
             return
-    plain = metric.removeprefix(EMA) if has_average else metric
-    if metric not in directions and plain not in directions:
+    record = Record.from_json(fields)
+    try:
+        direction = record.direction(metric)
+    except KeyError:
         yield f"target.metric {metric!r} is none of task.metrics"
         return
-    record = Record.from_json(fields)
     target, curve = record.target, record.curve
     yield from _wrong_totals(record.compute, target, curve)
-    direction = directions[metric if metric in directions else plain]
     found = crossing(curve, metric, target.value, direction)
     if target.step != found.step:
         yield "target.step is not the first step of the curve that meets the target"

@@ -25,9 +25,9 @@ def curve(record: Record, metric: str, convention: str = "xla") -> list[tuple[fl
         it cost when it was trained on).
     """
     if convention == "xla":
-        return [(point.train_flops, point.metrics[metric]) for point in record.curve]
+        return [(point.train_flops, point.value(metric)) for point in record.curve]
     schedule = record.compute.schedule
-    return [(schedule.paper_flops(point.step), point.metrics[metric]) for point in record.curve]
+    return [(schedule.paper_flops(point.step), point.value(metric)) for point in record.curve]
 
 
 def crossing(points: Curve, level: float) -> float | None:

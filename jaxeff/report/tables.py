@@ -205,7 +205,7 @@ def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
     rows = []
     for row in published.accuracies(metric):
         best = [
-            100 * max(point.metrics[metric] for point in record.curve)
+            100 * max(point.value(metric) for point in record.curve)
             for record in records
             if record.dataset.name == "imagenet2012"
             and record.model.name == names[row.model]
@@ -304,7 +304,7 @@ def group_of(record: Record) -> Group:
         task["name"],
         json.dumps(settings, sort_keys=True),
         target.metric,
-        task["metrics"][target.metric],
+        record.direction(target.metric),
         target.value,
     )
 

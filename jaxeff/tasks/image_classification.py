@@ -158,6 +158,17 @@ class ImageClassification:
         """Normalised images, float32 `[N, H, W, 3]`."""
         return normalise(batch["image"], self.dataset.mean, self.dataset.std)
 
+    def trained_by(self, recipe: object) -> ImageClassification:
+        """The task with the recipe's transforms, label smoothing, loss and test-time flips."""
+        return dataclasses.replace(
+            self,
+            transforms=recipe.transforms,
+            batch_transforms=recipe.batch_transforms,
+            label_smoothing=recipe.label_smoothing,
+            loss_function=recipe.loss,
+            test_time_flips=recipe.test_time_flips,
+        )
+
     def with_changes(self, changes: Mapping[str, object]) -> ImageClassification:
         """The task with another `image_size` in training."""
         unknown = sorted(set(changes) - {"image_size"})

@@ -136,6 +136,10 @@ class Task(Protocol):
     def example_name(self, index: int) -> str:
         """Names a training example to people, by file where it is one."""
 
+    def trained_by(self, recipe: object) -> Task:
+        """The task as a `jaxeff.train.Recipe` has it trained: its transforms, its loss."""
+        return self
+
     def with_changes(self, changes: Mapping[str, object]) -> Task:
         """The task as a phase of training has it; `changes` are of the names in `changes()`.
 

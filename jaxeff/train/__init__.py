@@ -21,3 +21,4 @@ with epy.lazy_api_imports(globals()):
     from jaxeff.train.recipes import RECIPES as RECIPES
     from jaxeff.train.recipes import resolve as resolve
     from jaxeff.train.run import Run as Run
+    from jaxeff.train.run import target_metrics as target_metrics

@@ -21,7 +21,7 @@ class Run:
       make_module: takes `axis_name` and returns the Linen module.
       model_facts: what the record's `model` says beyond name and parameters.
       sources: texts of the user's files by name; a run goes on only while they stay the same.
-      task: what is trained and measured.
+      task: what is trained and measured; the recipe says how, by `Task.trained_by`.
       recipe: hyperparameters.
       target: level to reach.
       workdir: folder of the run's results; a checkpoint in it is resumed.
@@ -59,6 +59,10 @@ class Run:
     model_facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self):
+        # What the record says of the recipe is what the task does.
+        object.__setattr__(self, "task", self.task.trained_by(self.recipe))
+
     @functools.cached_property
     def timetable(self) -> Timetable:
         """Which step completes which epoch."""
@@ -83,8 +87,7 @@ class Run:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """What a target may be of: the task's metrics, and those of an average if it is kept."""
-        metrics = self.task.metrics
-        return (*metrics, *averages_of(metrics)) if self.recipe.ema is not None else metrics
+        return target_metrics(self.task, self.recipe)
 
     def span_at(self, step: int) -> Span:
         """The span of the step that follows `step` steps; the last at the end."""
@@ -106,3 +109,9 @@ class Run:
         pause = min(pause for pause in pauses if pause > step)
         every = self.checkpoint_every
         return min(pause, (step // every + 1) * every) if every else pause
+
+
+def target_metrics(task: Task, recipe: Recipe) -> tuple[Metric, ...]:
+    """What a target may be of: the task's metrics, and those of an average if it is kept."""
+    metrics = task.metrics
+    return (*metrics, *averages_of(metrics)) if recipe.ema is not None else metrics

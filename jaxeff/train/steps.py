@@ -157,15 +157,12 @@ def make_evaluation_step(module: nn.Module, task: Task, *, axis_name: str | None
 
     def evaluation_step(params: dict, collections: dict, batch: dict) -> dict[str, jax.Array]:
         variables = {"params": params, **collections}
-        mask, sums, outputs = batch["mask"], {}, {}
+        mask, sums = batch["mask"], {}
         for prefix, views in task.views(batch).items():
-            for inputs in views:
-                if id(inputs) not in outputs:  # Views of several ways of measuring may be the same.
-                    outputs[id(inputs)] = module.apply(variables, inputs, train=False)
-            mean = sum(outputs[id(inputs)] for inputs in views) / len(views)
+            outputs = [module.apply(variables, inputs, train=False) for inputs in views]
+            mean = sum(outputs) / len(outputs)
             for name, values in task.example_metrics(mean, batch).items():
-                counted = jnp.where(mask, values.astype(jnp.float32), 0.0)
-                sums[prefix + name] = counted.sum()
+                sums[prefix + name] = jnp.where(mask, values.astype(jnp.float32), 0.0).sum()
         sums["examples"] = mask.sum(dtype=jnp.int32)
         return sums if axis_name is None else jax.lax.psum(sums, axis_name)
 

@@ -48,7 +48,7 @@ def run(
     )
     seconds = {"loop with input": [], "loop": [], "bare step": []}
     with tempfile.TemporaryDirectory() as folder:
-        task = tasks.ImageClassification(dataset, dataset.image_size, recipe.transforms)
+        task = tasks.ImageClassification(dataset, dataset.image_size)
         training = train.Run(
             model=model.name,
             make_module=functools.partial(model.make_module, dataset.num_classes, "float32"),

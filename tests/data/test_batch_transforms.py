@@ -1,9 +1,4 @@
 import functools
-import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +8,7 @@ import pytest
 from jaxeff import compute, data
 from jaxeff.errors import UsageError
 from jaxeff.train.description import describe
+from tests.devices import on_four_devices
 
 SIZE, CLASSES = 12, 5
 DRAWN = 3  # a key by which each transform changes something
@@ -212,20 +208,7 @@ def on_all_devices():
 
 
 def test_four_devices_make_what_one_makes():
-    code = (
-        "import json, jax; from tests.data.test_batch_transforms import on_all_devices; "
-        "assert jax.device_count() == 4; print(json.dumps(on_all_devices()))"
-    )
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=pathlib.Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags},
-    )
-    assert done.returncode == 0, done.stderr
-    four = json.loads(done.stdout)
+    four = on_four_devices(__name__, "on_all_devices")
     for name, transform in TRANSFORMS.items():
         made = jax.jit(lambda key, transform=transform: transform(key, batch_of(16), None))(
             jax.random.key(DRAWN)

@@ -170,6 +170,8 @@ def test_a_file_says_what_flags_say_and_flags_win(folder):
         (("--models=resnet5",), ("resnet50",)),
         (("--train_flags=--seed=3",), ("--seed=3", "sweep's own")),
         (("--train_flags='",), ("--train_flags",)),
+        (("--until=soon",), ("--until=soon", "10%")),
+        (("--until=-1",), ("--until=-1",)),
         (("--config=nowhere.yaml",), ("nowhere.yaml", "cannot be read")),
     ],
 )

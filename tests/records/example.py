@@ -140,3 +140,20 @@ def _charge(schedule, steps):
         paper_flops=paper_flops,
         paper_teraflop_s_days=compute.teraflop_s_days(paper_flops),
     )
+
+
+def averaged(top1, average, level) -> records.Record:
+    """A record whose target is of an average of the parameters."""
+    record = run(top1=top1, level=level)
+    curve = tuple(
+        dataclasses.replace(point, ema_metrics={"loss": 1.6, "top1": accuracy, "top5": 1.0})
+        for point, accuracy in zip(record.curve, average, strict=True)
+    )
+    target = records.crossing(curve, "ema_top1", level, "max")
+    return dataclasses.replace(
+        record,
+        recipe={**record.recipe, "ema": {"decay": 0.9, "warmup": True}},
+        target=target,
+        curve=curve,
+        compute=_charge(record.compute.schedule, target.step or curve[-1].step),
+    )

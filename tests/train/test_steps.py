@@ -1,10 +1,5 @@
 import dataclasses
 import functools
-import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +10,7 @@ from flax import linen as nn
 
 from jaxeff import compute, data, tasks
 from jaxeff.train import parallel, steps
+from tests.devices import on_four_devices
 from tests.train.tiny_run import TinyNet
 
 STEPS = 3
@@ -124,20 +120,7 @@ def largest_differences() -> dict[str, float]:
 
 
 def test_any_optimizer_takes_the_same_steps_on_four_devices_to_rounding():
-    code = (
-        "import json, jax; from tests.train.test_steps import largest_differences; "
-        "assert jax.device_count() == 4; print(json.dumps(largest_differences()))"
-    )
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=pathlib.Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags},
-    )
-    assert done.returncode == 0, done.stderr
-    differences = json.loads(done.stdout)
+    differences = on_four_devices(__name__, "largest_differences")
     assert set(differences) == set(OPTIMIZERS)
     assert max(differences.values()) < 1e-4, differences
 

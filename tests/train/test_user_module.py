@@ -1,10 +1,6 @@
 """Networks that know nothing of devices, trained on one and on four."""
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +15,7 @@ from jaxeff import nn as layers
 from jaxeff.errors import UsageError
 from jaxeff.train import parallel, splitting, steps
 from jaxeff.train.user_module import UserModule, definition, from_nnx
+from tests.devices import on_four_devices
 
 CLASSES, STEPS = 10, 3
 
@@ -208,20 +205,7 @@ def largest_differences() -> dict[str, float]:
 
 
 def test_any_network_trains_on_four_devices_as_on_one():
-    code = (
-        "import json, jax; from tests.train.test_user_module import largest_differences; "
-        "assert jax.device_count() == 4; print(json.dumps(largest_differences()))"
-    )
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=pathlib.Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    )
-    assert done.returncode == 0, done.stderr
-    differences = json.loads(done.stdout)
+    differences = on_four_devices(__name__, "largest_differences")
     assert set(differences) == set(SAME)
     assert max(differences.values()) < 1e-4, differences
 

@@ -45,8 +45,6 @@ def tiny_run(workdir, **fields) -> train.Run:
     task = tasks.ImageClassification(
         dataset,
         image_size=16,
-        transforms=recipe.transforms,
-        batch_transforms=recipe.batch_transforms,
         **{key: fields.pop(key) for key in TASK_FIELDS if key in fields},
     )
     defaults = {

@@ -67,20 +67,27 @@ def main() -> int:
     """Runs what is missing, prints the table; returns the exit status."""
     import pathlib
 
+    import networks
     import sweep_runs
 
     from jaxeff import measure
     from jaxeff.atomic import write_atomically
+    from jaxeff.errors import UsageError
 
     _read_config()
     out = pathlib.Path(_OUT.value).expanduser()
     precision = _parse_precision(_UNTIL.value)
     seeds, recipes = parse_seeds(_SEEDS.value), _split(_RECIPES.value) or [None]
     configurations = [
-        sweep_runs.Configuration(out, model, recipe, *_train_flags())
-        for model in _model_names()
+        sweep_runs.Configuration(
+            out, spec.specification, recipe, *_train_flags(), (spec.source, _recipe_source(recipe))
+        )
+        for spec in networks.load_all(_MODELS.value)
         for recipe in recipes
     ]
+    names = [configuration.name for configuration in configurations]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"two configurations are both called {twice.pop()}: rename a file")
     runs = [run for c in configurations for run in map(c.run, seeds)]
     if _DRY_RUN.value:
         sweep_runs.print_plan(runs, _PARALLEL.value)
@@ -163,11 +170,15 @@ def _read_config():
             raise UsageError(f"--config={_CONFIG.value}: {error}") from error
 
 
-def _model_names():
-    """What `--models` names, each as `--model` takes it, known to exist."""
-    import networks
+def _recipe_source(recipe):
+    """SHA-256 of a recipe's file; None for a packaged recipe."""
+    import pathlib
 
-    return [spec.specification for spec in networks.load_all(_MODELS.value)]
+    import user_files
+
+    if recipe is None or not recipe.endswith(".py"):
+        return None
+    return user_files.run_file(pathlib.Path(recipe).expanduser()).digest
 
 
 def _train_flags():

@@ -17,6 +17,7 @@ TRAIN = pathlib.Path(__file__).with_name("train.py")
 # Statuses of train.py after which there is nothing left to run.
 DONE = ("reached", "completed", "diverged")
 INTERRUPTED = 75
+DEFAULT_EVALUATIONS = "--eval_every=0.25"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Configuration:
       recipe: as `--recipe` takes it; None leaves it to the data set.
       dataset: as `--dataset` takes it.
       flags: further flags of train.py.
+      sources: SHA-256 of the user's files of model and recipe; None for packaged ones.
     """
 
     out: pathlib.Path
@@ -36,6 +38,7 @@ class Configuration:
     recipe: str | None
     dataset: str
     flags: tuple[str, ...]
+    sources: tuple[str | None, str | None] = (None, None)
 
     @property
     def name(self) -> str:
@@ -48,7 +51,7 @@ class Configuration:
             name, _, value = flag.lstrip("-").partition("=")
             if name == "data_dir":
                 value, name = pathlib.Path(value).name, ""
-            if name != "eval_every":
+            if flag != DEFAULT_EVALUATIONS:
                 parts.append(f"{name}{value}")
         return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts if part)
 
@@ -91,9 +94,20 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing left to run."""
+        """Whether there is nothing left to run.
+
+        Raises:
+          UsageError: the user's files have changed since it was run.
+        """
         record = _read(self.workdir / "record.json")
-        return record is not None and record.status in DONE
+        if record is None or record.status not in DONE:
+            return False
+        if (record.model.source, record.recipe["source"]) != self.configuration.sources:
+            raise UsageError(
+                f"{self.workdir}: the file of its model or recipe has changed since; give another "
+                "--out, or put the file back"
+            )
+        return True
 
     def command(self) -> list[str]:
         """That trains it, or goes on with it."""

@@ -187,8 +187,23 @@ def test_seeds_are_added_until_the_interval_is_narrow(folder):
     assert _table(folder / "out")[0]["seeds"] == "0 1 2 3 4"
 
 
+def test_what_would_mix_two_measurements_is_refused(folder):
+    (folder / "other").mkdir()
+    (folder / "other" / "nets.py").write_text(NETS, encoding="utf-8")
+    flags = _flags(folder, "Wide")[1:]
+    both = f"--models={folder}/nets.py:Wide,{folder}/other/nets.py:Wide"
+    done = run_command("sweep", both, *flags, f"--out={folder / 'out'}", "--dry_run")
+    assert_one_line_and_exit_2(done, "two configurations are both called Wide")
+
+    flags = (*_flags(folder, "Wide", seeds="0"), f"--out={folder / 'out'}")
+    assert run_command("sweep", *flags).returncode == 0
+    (folder / "nets.py").write_text(NETS.replace("(5, 5)", "(3, 3)"), encoding="utf-8")
+    changed = run_command("sweep", *flags, "--dry_run")
+    assert_one_line_and_exit_2(changed, "has changed since", "--out")
+
+
 def test_every_flag_is_in_the_name_of_a_run(folder):
     flags = _flags(folder, "Wide", further="--lr=0.5")
     plan = run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
-    assert "Wide-synthetic-small-targettop1_0.5-image_size16-epochs6-lr0.5-s0" in plan
+    assert "Wide-synthetic-small-targettop1_0.5-eval_every0.5-image_size16-epochs6-lr0.5-s0" in plan
     assert not os.path.exists(folder / "out")

@@ -42,7 +42,7 @@ class Broken(nn.Module):
 """
 COMMON = (
     "--dataset=synthetic",
-    "--recipes=small",
+    "--recipe=small",
     "--eval_every=0.5",
     "--noreport",
 )
@@ -72,7 +72,7 @@ def _table(out):
 
 @pytest.mark.slow
 def test_a_sweep_killed_again_and_again_ends_with_the_same_table(folder):
-    flags = (*_flags(folder, "Wide", "Narrow"), "--baseline=Wide", "--parallel=2")
+    flags = (*_flags(folder, "Wide", "Narrow"), "--reference=Wide", "--parallel=2")
     done = run_command("sweep", *flags, f"--out={folder / 'whole'}")
     assert done.returncode == 0, done.stderr + done.stdout
     rows = _table(folder / "whole")
@@ -118,7 +118,7 @@ def _wait_for_orphans(out):
 def test_a_run_that_diverges_is_infinite_and_one_that_fails_is_named(folder):
     out = folder / "out"
     flags = _flags(folder, "Wide", "Broken", further="--log_every=1")
-    done = run_command("sweep", *flags, "--baseline=Wide", f"--out={out}")
+    done = run_command("sweep", *flags, "--reference=Wide", f"--out={out}")
     assert done.returncode == 0, done.stdout
     rows = {row["model"]: row for row in _table(out)}
     assert rows["Broken"]["missed"] == "3"
@@ -129,7 +129,7 @@ def test_a_run_that_diverges_is_infinite_and_one_that_fails_is_named(folder):
     workdir = next(out.glob("Wide*s1"))
     shutil.rmtree(workdir)
     workdir.write_text("no folder")
-    failed = run_command("sweep", *flags, "--baseline=Wide", f"--out={out}")
+    failed = run_command("sweep", *flags, "--reference=Wide", f"--out={out}")
     assert failed.returncode == 1
     assert f"failed: {workdir.name}" in failed.stdout
     assert {row["seeds"] for row in _table(out)} == {"0 2", "0 1 2"}
@@ -142,7 +142,7 @@ def test_one_seed_and_two_have_no_interval_and_say_so(folder):
         done = run_command("sweep", *_flags(folder, "Wide", seeds=seeds), f"--out={out}")
         assert done.returncode == 0, done.stdout
         assert text in done.stdout
-        assert "the baseline was not measured" in done.stdout
+        assert "alexnet was not measured" in done.stdout
         assert _table(out)[0]["train_flops_low"] == ""
 
 

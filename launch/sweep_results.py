@@ -1,0 +1,175 @@
+"""What a sweep says: before it, how long it takes; after it, tables, levels and the report."""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import cli
+import sweep_runs
+
+from jaxeff import measure
+from jaxeff.atomic import write_atomically
+from jaxeff.errors import UsageError
+
+
+def print_plan(runs: list[sweep_runs.Run], parallel: int) -> None:
+    """Lists the runs, and how long what is missing takes where others of its kind were timed."""
+    seconds = {}
+    for configuration in {run.configuration: None for run in runs}:
+        timings = [record.timing for record in configuration.records()]
+        if timings:
+            each = [t.compile_seconds + t.train_seconds + t.eval_seconds for t in timings]
+            seconds[configuration] = statistics.fmean(each)
+    total, unknown = 0.0, 0
+    for run in runs:
+        if run.is_done:
+            print(f"{run.name}: done, {run.outcome()}")
+            continue
+        estimate = seconds.get(run.configuration)
+        unknown += estimate is None
+        total += estimate or 0.0
+        print(f"{run.name}: {'not timed yet' if estimate is None else f'{estimate:.0f} s'}")
+    hours = total / parallel / 3600
+    print(f"{len(runs)} runs; what is missing takes {hours:.2g} h, and {unknown} of unknown time")
+
+
+def tables(
+    configurations: list[sweep_runs.Configuration],
+    reference: str,
+    metric: str | None,
+    levels: list[float],
+    budgets: dict[str, measure.Budget],
+) -> list[measure.Row]:
+    """The rows of every data set and level.
+
+    Args:
+      configurations: of the sweep; those without a record are left out.
+      reference: name of a configuration or a model.
+      metric: of the levels.
+      levels: the easiest first; empty takes each run's own target.
+      budgets: to the hardest level, by configuration's name.
+    """
+    rows = []
+    for dataset in dict.fromkeys(c.dataset_key for c in configurations):
+        within = {c: c.records() for c in configurations if c.dataset_key == dataset}
+        within = {c: found for c, found in within.items() if found}
+        for level in levels or [None]:
+            compared = _reference(within, reference, level, metric)
+            hardest = not levels or level == levels[-1]
+            named = {c.name: found for c, found in within.items()}
+            known = budgets if hardest else {}
+            rows += measure.table(named, compared, level, metric, known)
+    return rows
+
+
+def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
+    """Writes `out/factors.csv` and prints it: seeds, level and interval beside each number."""
+    if not rows:
+        return
+    path = out / "factors.csv"
+    write_atomically(path, measure.as_csv(rows).encode())
+    for row in rows:
+        missed = f", {row.train_flops.missed} never got there" if row.train_flops.missed else ""
+        print(f"\n{row.name}: {len(row.records)} seeds to {row.metric} {row.level:g}{missed}")
+        print(f"  compute  {measure.text(row.train_flops)} FLOPs, ", end="")
+        print(f"at epoch {measure.text(row.epochs)}")
+        if row.factor is not None and row.name != row.reference:
+            print(f"  factor   {measure.text(row.factor)} x less than {row.reference}")
+        if row.budget is None:
+            continue
+        print(f"  budget   {measure.text(row.budget.train_flops)} FLOPs, ", end="")
+        print(f"{measure.text(row.budget.epochs)} epochs; ", end="")
+        tried = (f"{length:g}: {met} of {n}" for length, met, n in row.budget.lengths)
+        print(f"lengths that end at the level: {', '.join(tried)}; ", end="")
+        print(f"the search took {row.budget.spent_flops:.3g} FLOPs")
+        if row.budget_factor is not None and row.name != row.reference:
+            print(f"           {measure.text(row.budget_factor)} x less than {row.reference}")
+    print()
+    if not any(row.reference for row in rows):
+        print(f"{reference} was not measured, so there are no factors: --reference=NAME")
+    print(f"medians over the seeds with 95 % intervals; all of it in {path}")
+
+
+def propose_levels(
+    configurations: list[sweep_runs.Configuration],
+    metric: str,
+    out: pathlib.Path,
+    failed: list[tuple[sweep_runs.Run, str]],
+) -> int:
+    """Prints the level of each configuration's data set, and writes it with its evidence.
+
+    Returns:
+      The exit status: 1 where a run failed or there is no such level.
+    """
+    status = 0
+    for run, reason in failed:
+        print(f"failed: {run.name}: {reason}")
+        status = 1
+    for configuration in configurations:
+        runs = configuration.records()
+        if not runs:
+            continue
+        try:
+            found = measure.propose_level(runs, metric)
+        except UsageError as error:
+            print(f"{configuration.name}: {error}")
+            status = 1
+            continue
+        path = out / f"level-{configuration.name}.json"
+        evidence = {
+            "command": cli.command(),
+            "dataset": runs[0].dataset.name,
+            "fingerprint": runs[0].dataset.fingerprint,
+            **dataclasses.asdict(found),
+        }
+        write_atomically(path, (json.dumps(evidence, indent=1) + "\n").encode())
+        _print_proposal(configuration.name, found)
+        print(f"all of it in {path}")
+        status = status or (found.level is None)
+    return int(status)
+
+
+def _print_proposal(name, found):
+    print(
+        f"\n{name}: {found.seeds} seeds; the median's knee is at epoch {found.knee_epoch:g}, ",
+        end="",
+    )
+    print(f"{found.metric} {found.knee:.4g}")
+    for one in found.candidates:
+        spread = "" if one.spread is None else f", runs differ by {one.spread:.1%}"
+        print(
+            f"  {found.metric}:{one.level:g}  {one.reached} of {found.seeds} seeds reach it, "
+            f"{one.ended} end there; at epoch {measure.text(one.epochs)}{spread}"
+        )
+    if found.level is None:
+        print(
+            "no level: too few seeds reach what lies after the knee; the reference needs a recipe "
+            "with which it trains with every seed"
+        )
+    else:
+        print(f"proposed: --target={found.metric}:{found.level:g}")
+
+
+def write_report(out: pathlib.Path) -> None:
+    """Writes `out/report` with everything that the records below `out` say."""
+    report = pathlib.Path(__file__).with_name("report.py")
+    command = [sys.executable, str(report), f"--records={out}", f"--out={out / 'report'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"the report failed: {done.stderr.strip()[-300:]}")
+
+
+def _reference(within, reference, level, metric):
+    """The configuration called so, or the cheapest of the model; None where there is none."""
+    for configuration in within:
+        if configuration.name == reference:
+            return reference
+    of_model = {
+        c.name: measure.compute_to_level([measure.crossing(r, level, metric) for r in found]).value
+        for c, found in within.items()
+        if c.model.rpartition(":")[2] == reference
+    }
+    return min(of_model, key=of_model.get, default=None)

@@ -52,7 +52,11 @@ _TARGET = flags.DEFINE_string(
     "its curve tells the others. Default: the data set's.",
 )
 _EVAL_EVERY = flags.DEFINE_float(
-    "eval_every", 0.25, "Epochs between evaluations: how finely a crossing is known."
+    "eval_every",
+    None,
+    "Epochs between evaluations: how finely a crossing is known. Default: a quarter, a half or one, "
+    "the shortest whose evaluations take at most 5 % of the training's compute, else one.",
+    lower_bound=1e-3,
 )
 _TRAIN_FLAGS = flags.DEFINE_string(
     "train_flags", "", "Further flags of train.py for every run, as one text."
@@ -150,7 +154,8 @@ def _configurations(out, metric, levels):
     found = []
     for dataset in _split(_DATASET.value):
         name, _, folder = dataset.partition(":")
-        own = {"target": target, "data_dir": folder or _DATA_DIR.value}
+        folder = folder or _DATA_DIR.value
+        own = {"target": target, "data_dir": folder, "eval_every": _eval_every(name, folder)}
         own = [f"--{flag}={value}" for flag, value in own.items() if value is not None]
         found += [
             sweep_runs.Configuration(
@@ -163,6 +168,17 @@ def _configurations(out, metric, levels):
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"two configurations are both called {twice.pop()}: rename a file")
     return found
+
+
+def _eval_every(dataset, folder):
+    """Epochs between evaluations. One costs a third of a training step's compute an image."""
+    from jaxeff import data
+
+    if _EVAL_EVERY.value is not None:
+        return f"{_EVAL_EVERY.value:g}"
+    loaded = data.load(dataset, data_dir=folder)
+    whole = len(loaded.validation) / (3 * len(loaded.train))
+    return next((text for text in ("0.25", "0.5") if whole / float(text) <= 0.05), "1")
 
 
 def parse_levels(text: str | None) -> tuple[str | None, list[float]]:
@@ -280,7 +296,7 @@ def _train_flags():
                 f"--train_flags: {flag}: give flags as --name=value; model, seed and workdir are "
                 "the sweep's own"
             )
-    return (f"--eval_every={_EVAL_EVERY.value:g}", *further)
+    return tuple(further)
 
 
 def _parse_fraction(flag, text):

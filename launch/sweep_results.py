@@ -1,6 +1,7 @@
 """What a sweep says: before it, how long it takes; after it, tables, levels and the report."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import statistics
@@ -14,26 +15,87 @@ from jaxeff import measure
 from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 
+# Of an accelerator's peak, before a run has told.
+ASSUMED_UTILIZATION = 0.3
+
 
 def print_plan(runs: list[sweep_runs.Run], parallel: int) -> None:
-    """Lists the runs, and how long what is missing takes where others of its kind were timed."""
-    seconds = {}
-    for configuration in {run.configuration: None for run in runs}:
-        timings = [record.timing for record in configuration.records()]
-        if timings:
-            each = [t.compile_seconds + t.train_seconds + t.eval_seconds for t in timings]
-            seconds[configuration] = statistics.fmean(each)
-    total, unknown = 0.0, 0
+    """Lists the runs, and how long what is missing takes at most.
+
+    Runs of the same configuration tell their time. The others are counted, and divided by what runs
+    of the same model, else of all models of this sweep, computed a second; before the first run has
+    ended, by what `plan.py` assumes of an accelerator.
+    """
+    configurations = list(dict.fromkeys(run.configuration for run in runs))
+    records = {c: c.records() for c in configurations}
+    missing = {run.configuration for run in runs if not run.is_done}
+    seconds = {
+        c: statistics.fmean(map(_seconds, found)) if (found := records[c]) else None
+        for c in configurations
+    }
+    for c in missing:
+        if seconds[c] is None:
+            rate = _flops_per_second(c.model, [r for found in records.values() for r in found])
+            seconds[c] = rate and _schedule_flops(c) / rate
     for run in runs:
         if run.is_done:
             print(f"{run.name}: done, {run.outcome()}")
             continue
-        estimate = seconds.get(run.configuration)
-        unknown += estimate is None
-        total += estimate or 0.0
+        estimate = seconds[run.configuration]
         print(f"{run.name}: {'not timed yet' if estimate is None else f'{estimate:.0f} s'}")
-    hours = total / parallel / 3600
-    print(f"{len(runs)} runs; what is missing takes {hours:.2g} h, and {unknown} of unknown time")
+    times = [seconds[run.configuration] for run in runs if not run.is_done]
+    hours = sum(filter(None, times)) / parallel / 3600
+    print(f"{len(runs)} runs; what is missing takes {hours:.2g} h at most", end="")
+    unknown = times.count(None)
+    print(f", and {unknown} of unknown time: the first to end tells" if unknown else "")
+
+
+def _seconds(record):
+    timing = record.timing
+    return timing.compile_seconds + timing.train_seconds + timing.eval_seconds
+
+
+def _flops_per_second(model, records):
+    """What runs computed a second on this machine; None where that is not known."""
+    import jax
+
+    from jaxeff import compute
+
+    timed = [r for r in records if r.curve and r.timing.train_seconds > 0]
+    alike = [r for r in timed if r.model.name == model.rpartition(":")[2]] or timed
+    if alike:
+        return statistics.median(r.curve[-1].train_flops / _seconds(r) for r in alike)
+    peak = compute.arithmetic_peak(jax.devices()[0].device_kind, "float32")
+    return peak and ASSUMED_UTILIZATION * peak[0] * jax.local_device_count()
+
+
+def _schedule_flops(configuration):
+    """XLA's count of a run through its whole schedule."""
+    import networks
+    import recipes
+
+    from jaxeff import data, tasks, train
+
+    given = dict(flag.lstrip("-").partition("=")[::2] for flag in configuration.flags)
+    size = int(given["image_size"]) if "image_size" in given else None
+    dataset = data.load(configuration.dataset, data_dir=given.get("data_dir"), image_size=size)
+    model = networks.load(configuration.model, given.get("model_args", ""))
+    resolve = functools.partial(
+        train.resolve,
+        model_name=model.name,
+        train_examples=len(dataset.train),
+        facts={"num_classes": dataset.num_classes, "image_size": dataset.image_size},
+        batch_size=int(given["batch_size"]) if "batch_size" in given else None,
+        epochs=float(given["epochs"]) if "epochs" in given else None,
+        lr=float(given["lr"]) if "lr" in given else None,
+    )
+    name = configuration.recipe or ("small" if dataset.in_memory else "paper")
+    recipe, _ = recipes.load(name, resolve)
+    task = tasks.ImageClassification(dataset, dataset.image_size).trained_by(recipe)
+    times = train.Timetable(len(dataset.train), recipe.epochs, recipe.batch_size, recipe.phases)
+    module = model.make_module(dataset.num_classes)
+    cost = train.training_cost(module, recipe, task, times.spans())
+    return cost.schedule.train_flops(times.total_steps)
 
 
 def tables(

@@ -17,7 +17,7 @@ TRAIN = pathlib.Path(__file__).with_name("train.py")
 # Statuses of train.py after which there is nothing left to run.
 DONE = ("reached", "completed", "diverged")
 INTERRUPTED = 75
-DEFAULT_EVALUATIONS = "--eval_every=0.25"
+DEFAULT_EVALUATIONS = "--eval_every=1"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,9 @@ def test_the_level_is_just_after_the_knee_of_the_median():
 
 
 def test_a_finer_grid_lies_nearer_to_the_knee():
-    assert propose_level(_seeds(*[STEEP_THEN_FLAT] * 3), "top1", 0.001).level == pytest.approx(0.902)
+    assert propose_level(_seeds(*[STEEP_THEN_FLAT] * 3), "top1", 0.001).level == pytest.approx(
+        0.902
+    )
 
 
 def test_nineteen_of_twenty_seeds_are_enough_and_eighteen_are_not():

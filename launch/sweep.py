@@ -54,8 +54,8 @@ _TARGET = flags.DEFINE_string(
 _EVAL_EVERY = flags.DEFINE_float(
     "eval_every",
     None,
-    "Epochs between evaluations: how finely a crossing is known. Default: a quarter, a half or one, "
-    "the shortest whose evaluations take at most 5 % of the training's compute, else one.",
+    "Epochs between evaluations: how finely a crossing is known. Default: the shortest of a "
+    "quarter, a half and one whose evaluations take at most 5 % of the training, else one.",
     lower_bound=1e-3,
 )
 _TRAIN_FLAGS = flags.DEFINE_string(

@@ -183,9 +183,28 @@ def main() -> int:
     train.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     run = _run_from_flags()  # First, since the loop takes a second to import.
     record = train.train_to_target(run)
+    if record.target.reached:
+        _print_spread(record)
     if record.status in EXIT_STATUS:
         return EXIT_STATUS[record.status]
     return 0 if record.target.reached else 3
+
+
+def _print_spread(record) -> None:
+    """Says how much another seed may differ; on the first process alone."""
+    import jax
+
+    from jaxeff import measure
+
+    if jax.process_index():
+        return
+    model = record.model
+    known = None if model.source else measure.known_spread(model.name, record.dataset.name)
+    print(
+        f"  one run of its kind differs from the next by {known.text()}"
+        if known
+        else "  this is one run: launch/sweep.py --seeds=0-4 tells how much another seed differs"
+    )
 
 
 def _run_from_flags():

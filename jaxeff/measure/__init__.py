@@ -12,6 +12,8 @@ from jaxeff.measure.interval import factor as factor
 from jaxeff.measure.interval import paired_factor as paired_factor
 from jaxeff.measure.interval import relative_spread as relative_spread
 from jaxeff.measure.interval import seeds_needed as seeds_needed
+from jaxeff.measure.known import Spread as Spread
+from jaxeff.measure.known import known_spread as known_spread
 from jaxeff.measure.level import Proposal as Proposal
 from jaxeff.measure.level import propose_level as propose_level
 from jaxeff.measure.table import Row as Row

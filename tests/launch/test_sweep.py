@@ -207,3 +207,78 @@ def test_every_flag_is_in_the_name_of_a_run(folder):
     plan = run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
     assert "Wide-synthetic-small-targettop1_0.5-eval_every0.5-image_size16-epochs6-lr0.5-s0" in plan
     assert not os.path.exists(folder / "out")
+
+
+@pytest.mark.slow
+def test_levels_and_budgets_of_one_sweep_also_after_an_interruption(folder):
+    flags = (
+        *_flags(folder, "Wide", "Narrow", target="top1:0.5,top1:0.3"),
+        "--reference=Wide",
+        "--budget",
+        "--budget_precision=50%",
+    )
+    command = [sys.executable, str(ROOT / "launch" / "sweep.py"), *flags]
+    command.append(f"--out={folder / 'out'}")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("out/budgets/*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 75
+    done = run_command("sweep", *flags, f"--out={folder / 'out'}")
+    assert done.returncode == 0, done.stderr + done.stdout
+
+    rows = {(row["model"], row["level"]): row for row in _table(folder / "out")}
+    assert len(rows) == 4
+    for model in ("Wide", "Narrow"):
+        easy, hard = rows[model, "top1:0.3"], rows[model, "top1:0.5"]
+        assert float(easy["train_flops"]) < float(hard["train_flops"])
+        assert easy["budget_flops"] == ""
+        ends = [float(hard[f"budget_epochs{end}"]) for end in ("_low", "", "_high")]
+        assert ends == sorted(ends)
+        lengths = [path.name for path in folder.glob(f"out/budgets/{model}-*/record.json")]
+        assert len(lengths) == len(set(lengths))
+    # Three seeds of each length, and nothing else, were trained.
+    runs = [path.parent.name.rpartition("-s") for path in folder.glob("out/budgets/*/record.json")]
+    assert {name: sorted(s for n, _, s in runs if n == name) for name, _, _ in runs} == {
+        name: ["0", "1", "2"] for name, _, _ in runs
+    }
+    assert "lengths that end at the level" in done.stdout
+    again = run_command("sweep", *flags, f"--out={folder / 'out'}")
+    assert again.stdout.splitlines()[-9:] == done.stdout.splitlines()[-9:]
+
+
+@pytest.mark.slow
+def test_a_level_is_proposed_with_its_evidence(folder):
+    flags = [flag for flag in _flags(folder, "Wide", seeds="0-3") if "--target" not in flag]
+    flags = [flag.replace("--models", "--reference") for flag in flags]
+    done = run_command("sweep", "--find_level", *flags, f"--out={folder / 'out'}")
+    assert done.returncode == 0, done.stderr + done.stdout
+    (path,) = folder.glob("out/level-*.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert f"proposed: --target=top1:{found['level']:g}" in done.stdout
+    assert found["seeds"] == 4
+    assert found["knee"] <= found["level"]
+    assert "--find_level" in found["command"]
+    at_level = next(c for c in found["candidates"] if c["level"] == found["level"])
+    assert at_level["reached"] == 4
+
+
+def test_levels_are_of_one_metric():
+    both = run_command("sweep", "--dry_run", "--target=top1:0.9,top5:0.99")
+    assert_one_line_and_exit_2(both, "one metric")
+    assert_one_line_and_exit_2(run_command("sweep", "--dry_run", "--target=top1"), "top1:0.9")
+
+
+@pytest.mark.slow
+def test_a_plan_tells_the_time_of_what_was_never_run(folder):
+    out = folder / "out"
+    first = run_command("sweep", *_flags(folder, "Wide", seeds="0"), f"--out={out}")
+    assert first.returncode == 0
+    plan = run_command("sweep", *_flags(folder, "Wide", "Narrow"), f"--out={out}", "--dry_run")
+    lines = plan.stdout.splitlines()
+    assert sum(": done, " in line for line in lines) == 1
+    assert sum(line.endswith(" s") for line in lines) == 5
+    assert "h at most" in lines[-1]
+    assert "unknown" not in lines[-1]

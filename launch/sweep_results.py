@@ -166,6 +166,8 @@ def propose_levels(
     Returns:
       The exit status: 1 where a run failed or there is no such level.
     """
+    from jaxeff.report import figures, level_figure
+
     status = 0
     for run, reason in failed:
         print(f"failed: {run.name}: {reason}")
@@ -180,7 +182,7 @@ def propose_levels(
             print(f"{configuration.name}: {error}")
             status = 1
             continue
-        path = out / f"level-{configuration.name}.json"
+        path, picture = (out / f"level-{configuration.name}.{kind}" for kind in ("json", "png"))
         evidence = {
             "command": cli.command(),
             "dataset": runs[0].dataset.name,
@@ -188,8 +190,9 @@ def propose_levels(
             **dataclasses.asdict(found),
         }
         write_atomically(path, (json.dumps(evidence, indent=1) + "\n").encode())
+        write_atomically(picture, figures.render(level_figure.draw_level(runs, found))[0])
         _print_proposal(configuration.name, found)
-        print(f"all of it in {path}")
+        print(f"all of it in {path} and {picture.name}")
         status = status or (found.level is None)
     return int(status)
 

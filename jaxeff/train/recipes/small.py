@@ -28,8 +28,9 @@ EXCEPTIONS = {
     "resnet50": Settings(lr=0.01, batch_size=16),
     "resnext50_32x4d": Settings(lr=0.01, batch_size=16),
     "shufflenet_v1": Settings(lr=0.02, batch_size=16),
-    "squeezenet1_1": Settings(lr=0.002, batch_size=8, epochs=60),
-    "vgg11": Settings(lr=0.02),
+    "squeezenet1_0": Settings(lr=4e-4, batch_size=16, epochs=25),
+    "squeezenet1_1": Settings(lr=4e-4, batch_size=16, epochs=25),
+    "vgg11": Settings(lr=3e-4),
     "wide_resnet50_2": Settings(lr=0.01, batch_size=16, epochs=12),
 }
 

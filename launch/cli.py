@@ -25,7 +25,9 @@ _CPU_KERNELS = flags.DEFINE_enum(
 )
 
 
-def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
+def run(
+    main, module_docstring: str, subcommands: dict | None = None, common: tuple[str, ...] = ()
+) -> None:
     """Parses the flags, calls `main()` and exits with the status that it returns.
 
     A wrong flag, a leftover argument, a `jaxeff.errors.UsageError` or an error in a user's own file
@@ -37,14 +39,17 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
         that `--help` answers at once.
       module_docstring: what the command does, with examples.
       subcommands: what the first argument may be; `main` is then called with the value of its key.
+      common: names of the flags that `--help` shows first.
     """
     arguments = sys.argv
     program = os.path.basename(arguments[0])
     if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments[1:]):
+        import help_page
+
         print(module_docstring.strip())
-        print("\nFlags:")
-        print(flags.FLAGS.main_module_help())
-        print(flags.FLAGS.module_help(sys.modules[__name__]))
+        if "Exit status" not in module_docstring:
+            print("\nExit status: 0 done; 2 wrong flags or unreadable input, in one line.")
+        print(help_page.text(common, sys.modules[__name__]))
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]

@@ -330,5 +330,18 @@ def _further_runs(configurations, failed, precision):
     return runs
 
 
+COMMON = (
+    "models",
+    "seeds",
+    "recipe",
+    "dataset",
+    "data_dir",
+    "target",
+    "out",
+    "reference",
+    "dry_run",
+)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, common=COMMON)

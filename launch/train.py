@@ -32,7 +32,9 @@ from absl import flags
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Architecture, such as shufflenet_v2 or alexnet (a wrong name lists near ones), or your own: "
+    "Architecture: alexnet, densenet121, efficientnet_b0, googlenet, mobilenet_v1, mobilenet_v2, "
+    "resnet18, resnext50_32x4d, wide_resnet50_2, shufflenet_v1, shufflenet_v2, squeezenet1_1, "
+    "vgg11 or another size of these families (a wrong name lists near ones), or your own: "
     "FILE.py:NAME or package.module:NAME, a Flax module class or a function of num_classes.",
 )
 _MODEL_ARGS = flags.DEFINE_string(
@@ -407,5 +409,21 @@ def _loader_processes(dataset) -> int:
     return 0 if dataset.in_memory else data.loader_processes(os.cpu_count() or 1)
 
 
+COMMON = (
+    "model",
+    "dataset",
+    "data_dir",
+    "recipe",
+    "target",
+    "image_size",
+    "batch_size",
+    "epochs",
+    "lr",
+    "seed",
+    "dtype",
+    "workdir",
+)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, common=COMMON)

@@ -23,7 +23,7 @@ class Spread:
       relative: standard deviation of the logarithm of a run's compute to the level: 0.11 where runs
         differ by 11 %.
       seeds: number of runs that tell it.
-      level: that they went to, such as `top1:0.98`.
+      level: that they went to, such as `accuracy:0.98`.
     """
 
     relative: float
@@ -31,7 +31,7 @@ class Spread:
     level: str
 
     def text(self) -> str:
-        """For people: `± 11 % (standard deviation of 5 seeds, to top1:0.98)`."""
+        """For people: `± 11 % (standard deviation of 5 seeds, to accuracy:0.98)`."""
         return f"± {self.relative:.0%} (standard deviation of {self.seeds} seeds, to {self.level})"
 
 

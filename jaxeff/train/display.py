@@ -108,7 +108,7 @@ class Display:
                 "recipe": f"{recipe['name']}: {recipe['epochs']:g} epochs, batch "
                 f"{recipe['batch_size']}"
                 + (f", highest rate {_as_call(recipe['lr'])}" if recipe["lr"] is not None else ""),
-                "images": _as_call(_chosen(recipe["transforms"])) or "as they are",
+                task.example_noun: _as_call(_chosen(recipe["transforms"])) or "as they are",
                 **{name: _as_call(recipe[name]) for name in _further_choices(recipe)},
                 "optimizer": _as_call(_without_schedules(recipe["optimizer"])),
                 "schedule": _as_call(recipe["schedule"]),

@@ -18,6 +18,15 @@ TRAIN = pathlib.Path(__file__).with_name("train.py")
 DONE = ("reached", "completed", "diverged")
 INTERRUPTED = 75
 DEFAULT_EVALUATIONS = "--eval_every=1"
+# Flags of train.py that change what is shown and how fast it runs, not what is measured.
+OF_DISPLAY = (
+    "log_every",
+    "checkpoint_every",
+    "num_workers",
+    "check_data",
+    "profile",
+    "compilation_cache",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """Of the row and, with the seed, of the folders; every flag is in it."""
+        """Of the row and, with the seed, of the folders; every flag that matters is in it."""
         model = self.model.rpartition(":")[2]
         parts = [model, self.dataset]
         if self.recipe is not None:
@@ -51,7 +60,7 @@ class Configuration:
             name, _, value = flag.lstrip("-").partition("=")
             if name == "data_dir":
                 value, name = pathlib.Path(value).name, ""
-            if flag != DEFAULT_EVALUATIONS:
+            if flag != DEFAULT_EVALUATIONS and name.removeprefix("no") not in OF_DISPLAY:
                 parts.append(f"{name}{value}")
         return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts if part)
 

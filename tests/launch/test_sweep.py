@@ -207,6 +207,9 @@ def test_every_flag_is_in_the_name_of_a_run(folder):
     plan = run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
     assert "Wide-synthetic-small-targettop1_0.5-eval_every0.5-image_size16-epochs6-lr0.5-s0" in plan
     assert not os.path.exists(folder / "out")
+    # What is shown only makes no other run.
+    flags = _flags(folder, "Wide", further="--lr=0.5 --log_every=1 --noprofile --num_workers=0")
+    assert run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout == plan
 
 
 @pytest.mark.slow

@@ -64,6 +64,7 @@ def main() -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from jaxeff import measure
     from jaxeff.errors import UsageError
     from jaxeff.report import analysis, exchange, files
     from jaxeff.report.effective_compute import EffectiveCompute
@@ -89,7 +90,9 @@ def main() -> int:
     valid, refused = files.read_records(paths, progress)
     for line in refused:
         print(f"left out: {line}", file=sys.stderr)
-    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value)
+    made = analysis.analyse(
+        valid, refused, imported, effective, _BASELINE.value, measure.known_spread
+    )
     out = pathlib.Path(_OUT.value)
     files.write(made, out)
     print(summary(made))

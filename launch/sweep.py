@@ -130,7 +130,7 @@ def main() -> int:
     if pool.interrupted:
         return 75
     if rows and _REPORT.value:
-        sweep_results.write_report(out)
+        sweep_results.write_report(rows, out)
     for run, reason in failed:
         print(f"failed: {run.name}: {reason}")
     return 1 if failed else 0

@@ -218,10 +218,12 @@ def _print_proposal(name, found):
         print(f"proposed: --target={found.metric}:{found.level:g}")
 
 
-def write_report(out: pathlib.Path) -> None:
+def write_report(rows: list[measure.Row], out: pathlib.Path) -> None:
     """Writes `out/report` with everything that the records below `out` say."""
     report = pathlib.Path(__file__).with_name("report.py")
     command = [sys.executable, str(report), f"--records={out}", f"--out={out / 'report'}"]
+    references = {row.records[0].model.name for row in rows if row.name == row.reference}
+    command += [f"--baseline={name}" for name in list(references)[:1]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"the report failed: {done.stderr.strip()[-300:]}")

@@ -72,7 +72,8 @@ class Configuration:
     def through_schedule(self, epochs: float) -> "Configuration":
         """The same with another length of schedule, run to its end."""
         flags = tuple(flag for flag in self.flags if not flag.startswith(("--epochs", "--eval_e")))
-        flags = (*flags, f"--epochs={epochs:g}", f"--eval_every={epochs:g}", "--nostop_at_target")
+        once = f"--eval_every={measure.EVALUATED_EVERY * epochs:g}"
+        flags = (*flags, f"--epochs={epochs:g}", once, "--nostop_at_target")
         return dataclasses.replace(self, out=self.out / "budgets", flags=flags)
 
     def run(self, seed: int) -> "Run":

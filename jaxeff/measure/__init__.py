@@ -1,6 +1,6 @@
 """Many runs: what several seeds of one configuration say of its compute to a level."""
 
-from jaxeff.measure.budget import Budget, budget, next_length
+from jaxeff.measure.budget import EVALUATED_EVERY, Budget, budget, is_of_search, next_length
 from jaxeff.measure.crossing import Crossing, common_stop, crossing
 from jaxeff.measure.interval import (
     Estimate,
@@ -15,6 +15,7 @@ from jaxeff.measure.level import Proposal, propose_level
 from jaxeff.measure.table import Row, as_csv, table, text
 
 __all__ = [
+    "EVALUATED_EVERY",
     "Budget",
     "Crossing",
     "Estimate",
@@ -27,6 +28,7 @@ __all__ = [
     "compute_to_level",
     "crossing",
     "factor",
+    "is_of_search",
     "known_spread",
     "next_length",
     "paired_factor",

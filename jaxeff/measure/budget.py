@@ -39,6 +39,17 @@ class Budget:
     spent_flops: float
 
 
+# A run of a search asks for an evaluation each so many schedules, and so has one at its end alone.
+EVALUATED_EVERY = 2
+
+
+def is_of_search(record: Record) -> bool:
+    """Whether a run was made to find a budget, and not to find where it crosses the level."""
+    every = record.recipe.get("eval_every")  # Records of version 1 do not have it.
+    at_end_alone = every is not None and every >= EVALUATED_EVERY * record.recipe["epochs"]
+    return at_end_alone and record.status != "reached"
+
+
 def ends_at_level(record: Record) -> bool:
     """Whether the last evaluation of a run that went through its schedule meets its target."""
     if record.status == "diverged" or not record.curve:

@@ -105,18 +105,22 @@ def analyse(
     ]
     results, comparisons, findings = {}, [], []
     if records:
-        from jaxeff.report import levels, measured
+        from jaxeff import measure
+        from jaxeff.report import budgets, levels, measured
 
-        results = measured.results(records, known_spread)
+        searched = [record for record in records if measure.is_of_search(record)]
+        crossed = [record for record in records if not measure.is_of_search(record)]
+        results = measured.results(crossed, known_spread)
         comparisons = [
             levels.compare(group, within, measured.baseline_of(within, baseline))
             for group, within in results.items()
-            if group in curves_by_group(records)
+            if group in curves_by_group(crossed)
         ]
         findings = measured.findings(results, baseline)
         shown += [
             measured.table(results, baseline),
             measured.breakdown(results, baseline),
+            budgets.table(searched, results, baseline),
             levels.levels_table(comparisons, baseline),
             levels.dominance_table(comparisons),
             tables.runs(records),
@@ -255,10 +259,15 @@ def _inference_table(costs):
 def curves_by_group(records: Sequence[Record]) -> dict[Group, dict[str, Record]]:
     """Records with a curve to an accuracy, by group and by a name that tells them apart.
 
-    Records whose target is another metric stand in the tables alone.
+    Records whose target is another metric, and those of a search for a budget, stand in the tables
+    alone.
     """
+    from jaxeff import measure
+
     groups: dict[Group, list[Record]] = {}
     for record in records:
+        if measure.is_of_search(record):
+            continue
         is_accuracy = tables.accuracy_of(record.target.metric) is not None
         if record.curve and tables.has_accuracies(record) and is_accuracy:
             groups.setdefault(tables.group_of(record), []).append(record)

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
 
 NETS = """
 import jax.numpy as jnp
@@ -156,10 +156,10 @@ def test_a_file_says_what_flags_say_and_flags_win(folder):
     }
     (folder / "sweep.yaml").write_text(json.dumps(lines), encoding="utf-8")
     flags = (f"--config={folder / 'sweep.yaml'}", f"--out={folder / 'out'}", "--dry_run")
-    assert "2 runs" in run_command("sweep", *flags).stdout
-    assert "3 runs" in run_command("sweep", *flags, "--seeds=0-2").stdout
+    assert "2 runs" in run_quickly("sweep", *flags).stdout
+    assert "3 runs" in run_quickly("sweep", *flags, "--seeds=0-2").stdout
     (folder / "sweep.yaml").write_text("sedes: 3", encoding="utf-8")
-    assert_one_line_and_exit_2(run_command("sweep", *flags), "sedes is no flag of sweep.py")
+    assert_one_line_and_exit_2(run_quickly("sweep", *flags), "sedes is no flag of sweep.py")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_file_says_what_flags_say_and_flags_win(folder):
     ],
 )
 def test_a_wrong_flag_is_one_line(flags, words):
-    assert_one_line_and_exit_2(run_command("sweep", "--dry_run", *flags), *words)
+    assert_one_line_and_exit_2(run_quickly("sweep", "--dry_run", *flags), *words)
 
 
 @pytest.mark.slow
@@ -187,29 +187,32 @@ def test_seeds_are_added_until_the_interval_is_narrow(folder):
     assert _table(folder / "out")[0]["seeds"] == "0 1 2 3 4"
 
 
-def test_what_would_mix_two_measurements_is_refused(folder):
+def test_two_files_of_one_name_are_refused(folder):
     (folder / "other").mkdir()
     (folder / "other" / "nets.py").write_text(NETS, encoding="utf-8")
     flags = _flags(folder, "Wide")[1:]
     both = f"--models={folder}/nets.py:Wide,{folder}/other/nets.py:Wide"
-    done = run_command("sweep", both, *flags, f"--out={folder / 'out'}", "--dry_run")
+    done = run_quickly("sweep", both, *flags, f"--out={folder / 'out'}", "--dry_run")
     assert_one_line_and_exit_2(done, "two configurations are both called Wide")
 
+
+@pytest.mark.slow
+def test_a_file_that_has_changed_is_refused(folder):
     flags = (*_flags(folder, "Wide", seeds="0"), f"--out={folder / 'out'}")
     assert run_command("sweep", *flags).returncode == 0
     (folder / "nets.py").write_text(NETS.replace("(5, 5)", "(3, 3)"), encoding="utf-8")
-    changed = run_command("sweep", *flags, "--dry_run")
+    changed = run_quickly("sweep", *flags, "--dry_run")
     assert_one_line_and_exit_2(changed, "has changed since", "--out")
 
 
 def test_every_flag_is_in_the_name_of_a_run(folder):
     flags = _flags(folder, "Wide", further="--lr=0.5")
-    plan = run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
+    plan = run_quickly("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
     assert "Wide-synthetic-small-targettop1_0.5-eval_every0.5-image_size16-epochs6-lr0.5-s0" in plan
     assert not os.path.exists(folder / "out")
     # What is shown only makes no other run.
     flags = _flags(folder, "Wide", further="--lr=0.5 --log_every=1 --noprofile --num_workers=0")
-    assert run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout == plan
+    assert run_quickly("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout == plan
 
 
 @pytest.mark.slow
@@ -269,9 +272,9 @@ def test_a_level_is_proposed_with_its_evidence(folder):
 
 
 def test_levels_are_of_one_metric():
-    both = run_command("sweep", "--dry_run", "--target=top1:0.9,top5:0.99")
+    both = run_quickly("sweep", "--dry_run", "--target=top1:0.9,top5:0.99")
     assert_one_line_and_exit_2(both, "one metric")
-    assert_one_line_and_exit_2(run_command("sweep", "--dry_run", "--target=top1"), "top1:0.9")
+    assert_one_line_and_exit_2(run_quickly("sweep", "--dry_run", "--target=top1"), "top1:0.9")
 
 
 @pytest.mark.slow

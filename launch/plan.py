@@ -11,7 +11,7 @@ touched; counting takes a minute for the sixteen.
 The roofline is the longer of arithmetic (XLA's FLOPs at the device's peak) and memory (the bytes
 that an ideal compiler's program moves, jaxeff.compute.count_bytes, at the memory's bandwidth): most
 of these networks are bound by memory. --attained says how much of it training attains. Its default,
-0.7, is the middle of what published runs of ResNet-50 attained (0.45 to 0.89: docs/tpu.md). The
+0.55, is the middle of what published runs of ResNet-50 attained (0.39 to 0.76: docs/tpu.md). The
 all-reduce adds up the gradients over the links, and overlaps with nothing here.
 
     python launch/plan.py --models=resnet50 --compile --device=v5e --topology=4x4 --dtype=bfloat16
@@ -30,6 +30,8 @@ and give that as --images_per_second_per_core, with the --cores of all hosts tog
 A device is what JAX calls one: a core of TPU v2 and v3, half of a TPU7x, otherwise a chip.
 Prices change too often to be kept here: give --price_per_chip_hour from your provider's list.
 """
+
+import os
 
 import cli
 import counting
@@ -56,7 +58,7 @@ _COMPILED = flags.DEFINE_string(
     "compiled", None, "File that keeps what the compiler said, a line an answer, for the next time."
 )
 _ATTAINED = flags.DEFINE_float(
-    "attained", 0.7, "Assumed fraction of the roofline that training attains, above 0, at most 1."
+    "attained", 0.55, "Assumed fraction of the roofline that training attains, above 0, at most 1."
 )
 _PRICE = flags.DEFINE_float(
     "price_per_chip_hour", None, "In any currency; without it no cost is printed.", lower_bound=0
@@ -101,11 +103,6 @@ _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "How to print 
 
 def main() -> int:
     """Counts, plans and prints; returns 1 if the compiler failed for a model."""
-    import os
-
-    # Counting touches no accelerator, here and in the processes that this one starts.
-    os.environ["JAX_PLATFORMS"] = "cpu"
-
     import networks
 
     from jaxeff import compute
@@ -389,23 +386,17 @@ def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxeff.compute.hardware import DEVICES_PER_CHIP
-
     compiled = any(row["needed_bytes"] is not None for row in rows)
-    per_chip = DEVICES_PER_CHIP.get(assumptions["device_kind"], 1)
     columns = {
         "model": (lambda row: row["model"], "all"),
         "epochs": (lambda row: f"{row['epochs']:g}", ""),
-        "FLOPs, training": (lambda row: f"{row['train_flops']:.3e}", f"{total['train_flops']:.3e}"),
+        "FLOPs": (lambda row: f"{row['train_flops']:.3e}", f"{total['train_flops']:.3e}"),
         **(
-            {
-                "GiB a chip": (_gib(per_chip), ""),
-                "largest batch a chip": (_largest(per_chip), ""),
-            }
+            {"GiB": (_gib, ""), "most images": (_number("largest_batch_per_device"), "")}
             if compiled
             else {}
         ),
-        "roofline, images/s a chip": (_number("roofline_images_per_second_per_chip"), ""),
+        "images/s a chip": (_number("roofline_images_per_second_per_chip"), ""),
         "bound by": (lambda row: row["bound"] or "does not fit", ""),
         "images/s": (_number("images_per_second"), ""),
         **({"cores to feed": (_number("input_cores"), "")} if _PER_CORE.value else {}),
@@ -415,7 +406,8 @@ def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
     }
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     for column, (_, footer) in columns.items():
-        table.add_column(column, footer, justify="left" if column == "model" else "right")
+        justify = "left" if column == "model" else "right"
+        table.add_column(column, footer, justify=justify, no_wrap=column == "model")
     scaling = Table(box=box.SIMPLE_HEAD, title="Efficiency by chips, with the same batch on each")
     for column in ("model", "gradient, MiB", "all-reduce, ms", *map(str, CHIPS)):
         scaling.add_column(column, justify="left" if column == "model" else "right")
@@ -425,14 +417,14 @@ def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
         if row["scaling"] and len(row["scaling"]) > 1:
             scaling.add_row(row["model"], *_scaling_cells(row))
     console = Console(highlight=False)
-    console = console if console.is_terminal else Console(width=130, highlight=False)
+    console = console if console.is_terminal else Console(width=132, highlight=False)
     console.print(table)
     for row in rows:
         if row["failed"] is not None:
             console.print(f"{row['model']}: {row['failed']}")
     if scaling.row_count:
         console.print(scaling)
-    _print_grounds(console, assumptions)
+    _print_grounds(console, rows, assumptions)
 
 
 def _scaling_cells(row: dict) -> list[str]:
@@ -449,16 +441,8 @@ def _number(key: str):
     return lambda row: _short(row[key])
 
 
-def _gib(devices_per_chip: int):
-    """What a chip's devices need of its memory."""
-    return lambda row: (
-        f"{devices_per_chip * row['needed_bytes'] / 2**30:.2f} of "
-        f"{devices_per_chip * row['available_bytes'] / 2**30:.1f}"
-    )
-
-
-def _largest(devices_per_chip: int):
-    return lambda row: f"{devices_per_chip * row['largest_batch_per_device']:,}"
+def _gib(row: dict) -> str:
+    return f"{row['needed_bytes'] / 2**30:.2f}"
 
 
 def _short(value: float | None) -> str:
@@ -468,7 +452,7 @@ def _short(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _print_grounds(console, assumptions: dict) -> None:
+def _print_grounds(console, rows: list[dict], assumptions: dict) -> None:
     """What the table rests on."""
     chips, kind = assumptions["chips"], assumptions["device_kind"]
     where = f"{assumptions['devices']} x {kind}" + (
@@ -482,9 +466,16 @@ def _print_grounds(console, assumptions: dict) -> None:
         f"{assumptions['memory_bytes_per_second_per_device']:.4g} bytes/s "
         f"({'; '.join(assumptions['sources'])})."
     )
+    memory = [row["available_bytes"] for row in rows if row["available_bytes"] is not None]
+    if memory:
+        console.print(
+            f"GiB: what the step needs of the {memory[0] / 2**30:.2f} of a device's memory; most "
+            "images: that fit on a device, by proportion."
+        )
+    console.print("images/s a chip: by the roofline; images/s: of all, as assumed below.")
     console.print(
         f"Assumed: bytes are {assumptions['bytes']}; training attains {assumptions['attained']:g} "
-        "of the roofline (published ResNet-50: 0.45 to 0.89); an all-reduce that overlaps with "
+        "of the roofline (published ResNet-50: 0.39 to 0.76); an all-reduce that overlaps with "
         f"nothing; {assumptions['train_images']:,} training and "
         f"{assumptions['validation_images']:,} validation images an epoch; "
         + ("epochs as given" if _EPOCHS.value is not None else "epochs as in the paper's Table 3")
@@ -506,4 +497,6 @@ def print_json(rows: list[dict], total: dict, assumptions: dict) -> None:
 
 
 if __name__ == "__main__":
+    # Before JAX is imported: counting touches no accelerator, here and in what this one starts.
+    os.environ["JAX_PLATFORMS"] = "cpu"
     cli.run(main, __doc__)

@@ -128,9 +128,7 @@ def parse_slice(device_kind: str, topology: str) -> Slice:
     Raises:
       UsageError: the device is no TPU that can be compiled for, or has no slices of that form.
     """
-    if device_kind not in _GENERATIONS:
-        raise UsageError(f"{device_kind} is no TPU that can be compiled for: give v5e, v4 or v6e")
-    axes = _GENERATIONS[device_kind][1]
+    axes = _axes(device_kind)
     numbers = topology.lower().split("x")
     if len(numbers) != axes or not all(n.isdecimal() and int(n) for n in numbers):
         form = "4x4" if axes == 2 else "2x2x1"
@@ -142,14 +140,24 @@ def parse_slice(device_kind: str, topology: str) -> Slice:
 
 
 def square_slice(device_kind: str, chips: int) -> Slice:
-    """The slice of a power of two of chips whose sides differ least, as clouds offer them."""
-    axes = _GENERATIONS[device_kind][1]
+    """The slice of a power of two of chips whose sides differ least, as clouds offer them.
+
+    Raises:
+      UsageError: the device is no TPU that can be compiled for, or the chips no power of two.
+    """
+    axes = _axes(device_kind)
     exponent = chips.bit_length() - 1
     if chips != 2**exponent:
         raise UsageError(f"{chips} chips are no slice: give --topology, or a power of two")
     sides = sorted(2 ** (exponent // axes + (axis < exponent % axes)) for axis in range(axes))
     # A host holds 2 x 2 chips, so that the third axis is the one of single chips.
     return Slice(device_kind, tuple(sides if axes == 2 or sides[0] > 1 else sides[::-1]))
+
+
+def _axes(device_kind: str) -> int:
+    if device_kind not in _GENERATIONS:
+        raise UsageError(f"{device_kind} is no TPU that can be compiled for: give v5e, v4 or v6e")
+    return _GENERATIONS[device_kind][1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +226,7 @@ def compile_replicated(
     try:
         compiled = lowered.compile()
     except Exception as error:
-        return _too_large(error, time.monotonic() - began)
+        return read_error(error, time.monotonic() - began)
     return _read(compiled, time.monotonic() - began)
 
 
@@ -273,7 +281,7 @@ def largest_batch(
     return max(0, int((available_bytes - fixed_bytes) / per_example))
 
 
-def _too_large(error: Exception, seconds: float) -> Compiled:
+def read_error(error: Exception, seconds: float) -> Compiled:
     """Reads how much memory was missing from the compiler's error, or raises it."""
     found = _OUT_OF_MEMORY.search(str(error))
     if not found:

@@ -78,7 +78,9 @@ def count_bytes(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
         return value
 
     steps = [step for step in found.steps if not step.folded]
-    return _Traffic(steps, root, {root(value) for value in found.returned}).total()
+    traffic = _Traffic(steps, root, {root(value) for value in found.returned})
+    traffic.bytes |= {root(value): 0 for value in found.literals}  # Part of the program.
+    return traffic.total()
 
 
 @dataclasses.dataclass
@@ -99,7 +101,9 @@ class _Traffic:
         self.fused: dict[int, frozenset[int]] = {}  # The arrays in memory that a value is made of.
         self.product: dict[int, int] = {}  # The step of each convolution's or product's result.
         self.made: dict[int, int] = {}  # The step of each array in memory; arguments have none.
-        self.readers = self._count_readers()
+        self.readers: dict[int, set] = defaultdict(set)
+        self.uses: dict[int, int] = defaultdict(int)
+        self._find_readers()
         self.passes: dict[Any, _Pass] = defaultdict(lambda: _Pass(1))
 
     def total(self) -> int:
@@ -154,12 +158,13 @@ class _Traffic:
 
     def _is_cheaper_in_memory(self, value: int, sources: frozenset[int]) -> bool:
         """Whether writing an element-wise result moves less than computing it in every reader."""
-        readers, read = self.readers[value], sum(self.bytes[source] for source in sources)
+        if self.uses[value] < 2:  # Where one step alone uses it, its result decides.
+            return False
+        readers, read = len(self.readers[value]), sum(self.bytes[source] for source in sources)
         return read + (1 + readers) * self.bytes[value] < readers * read
 
-    def _count_readers(self) -> dict[int, int]:
-        """How many passes read each value, were everything element-wise fused."""
-        readers: dict[int, set] = defaultdict(set)
+    def _find_readers(self) -> None:
+        """Finds the passes that read each value, were everything element-wise fused."""
         for number, step in reversed(list(enumerate(self.steps))):
             outputs = [self.root(value) for value in step.outputs]
             if _is(step, _REDUCTIONS):
@@ -167,16 +172,11 @@ class _Traffic:
             elif _is(step, _PASSES):
                 reached = {number}
             else:
-                reached = set().union(*(readers[value] for value in outputs))
+                reached = set().union(*(self.readers[value] for value in outputs))
                 reached |= {("result", value) for value in outputs if value in self.returned}
-            for value in map(self.root, step.inputs):
-                readers[value] |= reached
-        return {value: len(passes) for value, passes in readers.items()} | {
-            value: 0
-            for step in self.steps
-            for value in map(self.root, step.outputs)
-            if value not in readers
-        }
+            for value in {self.root(value) for value in step.inputs}:
+                self.readers[value] |= reached
+                self.uses[value] += 1
 
 
 def _is(step: Step, names: tuple[str, ...]) -> bool:

@@ -94,6 +94,16 @@ _FIND_LEVEL = flags.DEFINE_bool(
 )
 _REPORT = flags.DEFINE_bool("report", True, "Write OUT/report at the end.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs and their time, and run none.")
+_EMIT = flags.DEFINE_enum(
+    "emit",
+    None,
+    ["tpu", "gke", "slurm"],
+    "Run nothing here, and write job files for Cloud TPU, Google Kubernetes Engine or Slurm below "
+    "--out, one job a missing run.",
+)
+_EMIT_SETTINGS = flags.DEFINE_string(
+    "emit_settings", "", "Of the jobs: NAME=VALUE with commas between; what is missing is named."
+)
 _CONFIG = flags.DEFINE_string("config", None, "YAML file with values of these flags.")
 
 
@@ -114,6 +124,8 @@ def main() -> int:
     if _DRY_RUN.value:
         sweep_results.print_plan(runs, _PARALLEL.value)
         return 0
+    if _EMIT.value:
+        return _emit(runs, out)
     out.mkdir(parents=True, exist_ok=True)
     failed, budgets = [], {}
     with sweep_runs.Pool(_PARALLEL.value) as pool:
@@ -144,7 +156,7 @@ def _configurations(out, metric, levels):
     from jaxeff.errors import UsageError
 
     shared = _train_flags()
-    target = levels and f"{metric}:{levels[-1]:g}"
+    target = f"{metric}:{levels[-1]:g}" if levels else None
     if _FIND_LEVEL.value:
         # Not to be reached, so that the record tells it from the measurement of a level.
         target = f"{metric or 'top1'}:{0 if _is_loss(metric) else 1}"
@@ -179,6 +191,23 @@ def _eval_every(dataset, folder):
     loaded = data.load(dataset, data_dir=folder)
     whole = len(loaded.validation) / (3 * len(loaded.train))
     return next((text for text in ("0.25", "0.5") if whole / float(text) <= 0.05), "1")
+
+
+def _emit(runs, out):
+    """Writes the job files of the runs that are missing."""
+    from cloud import jobs
+
+    from jaxeff.errors import UsageError
+
+    settings = dict(part.partition("=")[::2] for part in _split(_EMIT_SETTINGS.value))
+    missing = [run for run in runs if not run.is_done]
+    if not missing:
+        raise UsageError(f"--emit={_EMIT.value}: every run is done")
+    commands = [["jaxeff", "train", *run.flags()] for run in missing]
+    first, *others = jobs.emit(_EMIT.value, commands, out / _EMIT.value, settings)
+    print(f"{first}: {len(missing)} runs; look at it, and at {len(others)} more files beside it")
+    print(f"then run it: {'sbatch' if _EMIT.value == 'slurm' else 'bash'} {first}")
+    return 0
 
 
 def parse_levels(text: str | None) -> tuple[str | None, list[float]]:

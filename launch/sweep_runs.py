@@ -132,11 +132,13 @@ class Run:
 
     def command(self) -> list[str]:
         """That trains it, or goes on with it."""
+        return [sys.executable, str(TRAIN), *self.flags()]
+
+    def flags(self) -> list[str]:
+        """Of train.py."""
         c = self.configuration
         recipe = [] if c.recipe is None else [f"--recipe={c.recipe}"]
         return [
-            sys.executable,
-            str(TRAIN),
             f"--model={c.model}",
             *recipe,
             f"--dataset={c.dataset}",

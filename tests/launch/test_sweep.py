@@ -271,6 +271,22 @@ def test_a_level_is_proposed_with_its_evidence(folder):
     assert at_level["reached"] == 4
 
 
+def test_a_sweep_becomes_job_files(tmp_path):
+    flags = ("--models=alexnet,vgg11", "--seeds=0,1", f"--out={tmp_path}")
+    done = run_quickly("sweep", *flags, "--emit=slurm", "--emit_settings=nodes=2,gpus_per_node=4")
+    assert done.returncode == 0, done.stderr
+    assert f"sbatch {tmp_path}/slurm/slurm.sbatch" in done.stdout
+    commands = (tmp_path / "slurm" / "commands.txt").read_text().splitlines()
+    workdir = f"{tmp_path}/alexnet-digits-s0"
+    assert commands[0] == (
+        f"jaxeff train --model=alexnet --dataset=digits --eval_every=1 --seed=0 --workdir={workdir}"
+    )
+    assert len(commands) == 4
+    assert "#SBATCH --nodes=2" in (tmp_path / "slurm" / "slurm.sbatch").read_text()
+    missing = run_quickly("sweep", *flags, "--emit=tpu")
+    assert_one_line_and_exit_2(missing, "project", "missing")
+
+
 def test_levels_are_of_one_metric():
     both = run_quickly("sweep", "--dry_run", "--target=top1:0.9,top5:0.99")
     assert_one_line_and_exit_2(both, "one metric")

@@ -185,6 +185,7 @@ def propose_levels(
         path, picture = (out / f"level-{configuration.name}.{kind}" for kind in ("json", "png"))
         evidence = {
             "command": cli.command(),
+            "reference": runs[0].model.name,
             "dataset": runs[0].dataset.name,
             "fingerprint": runs[0].dataset.fingerprint,
             **dataclasses.asdict(found),

@@ -1,5 +1,6 @@
 """The run record: what a run measured, in one validated JSON file."""
 
+from jaxeff.records.archive import read_archive, shipped, write_archive
 from jaxeff.records.files import from_json, read, write
 from jaxeff.records.provenance import environment, software
 from jaxeff.records.record import (
@@ -37,6 +38,9 @@ __all__ = [
     "from_json",
     "is_met",
     "read",
+    "read_archive",
+    "shipped",
     "software",
     "write",
+    "write_archive",
 ]

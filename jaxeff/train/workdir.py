@@ -14,7 +14,7 @@ from jaxeff.errors import UsageError
 
 # What makes two runs the same run. Where and how fast it runs may change between sessions.
 # Checkpoints of earlier versions hold another state.
-GOES_ON_FROM = "0.3."
+GOES_ON_FROM = "0.4."
 IDENTITY = ("model", "task", "recipe", "dataset", "target", "seed")
 
 

@@ -170,8 +170,14 @@ _COORDINATOR = flags.DEFINE_string(
     None,
     "host:port of the first of several hosts, where the platform does not announce itself.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Processes of the run.", lower_bound=1
+)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+
+_JOIN_TIMEOUT = flags.DEFINE_float(
+    "join_timeout", 300, "Seconds to wait for the other processes at the start.", lower_bound=1
+)
 
 EXIT_STATUS = {"diverged": 4, "interrupted": 75}
 
@@ -180,9 +186,12 @@ def main() -> int:
     """Runs the training that the flags describe; returns the exit status."""
     from jaxeff import train
 
-    train.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    run = _run_from_flags()  # First, since the loop takes a second to import.
-    record = train.train_to_target(run)
+    link = train.join_processes(
+        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _JOIN_TIMEOUT.value
+    )
+    with train.ending_together(link):
+        run = _run_from_flags()  # First, since the loop takes a second to import.
+        record = train.train_to_target(run, link)
     if record.status in EXIT_STATUS:
         return EXIT_STATUS[record.status]
     return 0 if record.target.reached else 3

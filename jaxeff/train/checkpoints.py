@@ -23,6 +23,14 @@ class Checkpoints:
         """Step of the newest whole checkpoint; None where there is none."""
         return self._manager.latest_step()
 
+    def newest_whole_step(self) -> int | None:
+        """Step of the newest checkpoint that is whole on disk, whatever is being saved."""
+        try:
+            names = [path.name for path in self._manager.directory.iterdir()]
+        except OSError:
+            return None
+        return max((int(name) for name in names if name.isdecimal()), default=None)
+
     def save(self, step: int, state, progress: dict) -> None:
         """Saves NumPy arrays `state` and JSON values `progress` as of `step`."""
         if step == self.latest_step:

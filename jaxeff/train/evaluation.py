@@ -22,11 +22,11 @@ def evaluate(
     collections,
     batches: Iterable[dict],
     steps_in_flight: int = 8,
-) -> dict[str, float]:
+) -> dict[str, float] | None:
     """The metrics over every example of `batches` that its mask counts.
 
     Args:
-      evaluation_step: `pmap` of `steps.make_evaluation_step`.
+      evaluation_step: `pmap` of `steps.make_evaluation_step`, or a `Program` of it.
       params: replicated parameters.
       collections: replicated, what else the module keeps.
       batches: this process's validation batches, on the host.
@@ -34,11 +34,13 @@ def evaluate(
 
     Returns:
       The mean of each metric by name, and `examples`, the number of examples counted over all
-      processes.
+      processes; None where the run stops on the way.
     """
     sums = []
     for batch in parallel.to_devices(batches):
         sums.append(evaluation_step(params, collections, batch))
+        if sums[-1] is None:
+            return None
         if len(sums) > steps_in_flight:
             jax.block_until_ready(sums[-steps_in_flight])
     sums = jax.device_get(sums)

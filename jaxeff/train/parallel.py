@@ -19,37 +19,6 @@ from jaxeff.errors import UsageError
 AXIS = "batch"
 
 
-def join_processes(
-    coordinator_address: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-) -> None:
-    """Connects this process with the others of the run, before JAX is used.
-
-    With all three arguments, as they say. With none, as the platform announces it (Cloud TPU pods,
-    Slurm, Kubernetes, Open MPI); where it announces nothing, this process stays alone.
-
-    Raises:
-      UsageError: only some of the arguments are given, or the processes did not find each other.
-    """
-    given = [a is not None for a in (coordinator_address, num_processes, process_id)]
-    if any(given) and not all(given):
-        raise UsageError(
-            "--coordinator_address, --num_processes and --process_id go together: give all three "
-            "or, where the platform announces itself, none"
-        )
-    try:
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
-    except ValueError as error:
-        if any(given):
-            raise UsageError(f"cannot join the processes of the run: {error}") from error
-    except RuntimeError as error:
-        raise UsageError(
-            f"cannot join the processes of the run at {coordinator_address}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-
-
 def pmap(
     function: Callable,
     in_axes: tuple[int | None, ...],
@@ -128,13 +97,6 @@ def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     while queue:
         yield queue.popleft()
         queue.extend(send(batch) for batch in itertools.islice(source, 1))
-
-
-def any_process(flag: bool) -> bool:
-    """Whether `flag` is set in any process. All processes must ask at the same point."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def union(numbers: Iterable[int]) -> set[int]:

@@ -1,9 +1,10 @@
-"""The processes of a run: how they find each other, agree, stop together, and miss one that is gone.
+"""The processes of a run: they find each other, agree, stop together and notice when one is gone.
 
 JAX's own service connects them for what they compute. It cannot say who is missing or what differs,
-and when a process is gone it ends the others after up to 100 seconds with the stack of a C++
-program. So every process keeps one more connection, to the first one, on which a line of JSON is a
-message. A process that dies closes it, at once; one that says nothing for `SILENCE_SECONDS` is lost.
+and when a process is gone it ends the others after up to 100 seconds with a C++ stack. So every
+process keeps one more connection, to the first one, on which a line of JSON is a message. The
+connection of a process that dies is closed at once; one that says nothing for `SILENCE_SECONDS` is
+lost.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ _MOST_BYTES = 2**20
 _FINISHED = "finished"
 
 
-def join(
+def join_processes(
     coordinator_address: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
@@ -129,6 +130,7 @@ class Link:
       rank: number of this process.
       names: of all processes, by number.
       sockets: to each other process for the first one, to the first one for each other.
+      silence_seconds: after which another process is lost.
 
     Attributes:
       rank: number of this process.
@@ -139,8 +141,15 @@ class Link:
       stop_at: is told after how many launches to stop, or None to end at once.
     """
 
-    def __init__(self, rank: int, names: list[str], sockets: Mapping[int, socket.socket]):
+    def __init__(
+        self,
+        rank: int,
+        names: list[str],
+        sockets: Mapping[int, socket.socket],
+        silence_seconds: float = SILENCE_SECONDS,
+    ):
         self.rank, self._names, self._sockets = rank, names, dict(sockets)
+        self._silence_seconds = silence_seconds
         self.last_words: Callable[[], str] = lambda: "run the same command again to go on"
         self.claim: Callable[[], int | None] = lambda: None
         self.stop_at: Callable[[int | None], None] = lambda number: end_at_once()
@@ -297,8 +306,8 @@ class Link:
                 for rank in heard_at:
                     self._send(rank, {"alive": True})
             for rank, then in heard_at.items():
-                if now - then > SILENCE_SECONDS:
-                    self._closed(rank, f"has not answered for {SILENCE_SECONDS} s")
+                if now - then > self._silence_seconds:
+                    self._closed(rank, f"has not answered for {self._silence_seconds:g} s")
 
     def _closed(self, rank, how):
         with self.condition:
@@ -315,23 +324,26 @@ class Link:
             if self._leaving:
                 return
             self._leaving = True
-        _say(f"{text}; {self.last_words()}")
+        _say(f"{text}; {self.last_words()}" if status == LOST else text)
         leave(status)
 
 
 def _difference(facts, names):
     """What differs between the processes, in a line; None where nothing does."""
     ours = facts[0]
-    for rank in sorted(facts):
-        theirs = facts[rank]
-        for name in sorted({*ours, *theirs}):
-            if ours.get(name) != theirs.get(name):
-                return (
-                    f"the processes differ: {name} is {theirs.get(name)!r:.200} on {names[rank]} "
-                    f"and {ours.get(name)!r:.200} on {names[0]}; start all with the same code, "
-                    "flags and data"
-                )
-    return None
+    differing = [
+        (f"{name} is {theirs.get(name)!r:.200} on {names[rank]} and {ours.get(name)!r:.200} on ")
+        for rank, theirs in sorted(facts.items())
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
+    ]
+    if not differing:
+        return None
+    # What follows from it differs too, and says it at greater length.
+    return (
+        f"the processes differ: {min(differing, key=len)}{names[0]}; start all with the same "
+        "code, flags and data"
+    )
 
 
 class StopPoint:
@@ -463,7 +475,7 @@ def _say(text):
     print(f"jaxeff: {text}", file=sys.stderr, flush=True)
 
 
-# The first meeting: every process reports to the first one, which sends them off when all are there.
+# How they meet: each process reports to the first one, which sends them off when all are there.
 
 
 @dataclasses.dataclass

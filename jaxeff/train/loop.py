@@ -31,7 +31,7 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
     to `run.workdir`. A checkpoint there is resumed: the run goes on with the numbers that it would
     have had without the interruption. SIGTERM and SIGINT end the session after a checkpoint.
 
-    In a run of several processes each of them calls this, with the `link` that `hosts.join`
+    In a run of several processes each of them calls this, with the `link` that `join_processes`
     returned; the first one writes and prints.
 
     Returns:
@@ -172,13 +172,13 @@ class Session:
             number = self.trainer.train_step.calls
             self._profiler.before_step(number)
             loss = self.trainer.take_step(batch)
+            compile_seconds = self.trainer.train_step.pop_compile_seconds()
+            clock.leave_out(compile_seconds)
+            progress.compile_seconds += compile_seconds
             if loss is None:
                 stopped = True
                 break
             self._profiler.after_step(number, self.trainer.state)
-            compile_seconds = self.trainer.train_step.pop_compile_seconds()
-            clock.leave_out(compile_seconds)
-            progress.compile_seconds += compile_seconds
             progress.step += 1
             in_flight.append((progress.step, loss))
             take_in(clock.steps_in_flight())
@@ -251,7 +251,6 @@ class Session:
         self._checkpoints.save(
             self.progress.step, self.trainer.host_state(), self.progress.to_json()
         )
-
 
     def _last_words(self):
         """What is safe when the run ends without this process's doing."""

@@ -1,4 +1,4 @@
-"""A program that all devices run: compiled beside the main thread, launched while the run goes on."""
+"""A program of all devices: compiled beside the main thread, launched while the run goes on."""
 
 import time
 from collections.abc import Callable
@@ -28,14 +28,14 @@ class Program:
         self.calls = 0
 
     def __call__(self, *arguments):
-        """What the function returns, as soon as it is queued; None where the run stops before it."""
+        """What the function returns, once it is queued; None where the run stops before it."""
         if not self._is_compiled:
             started = time.perf_counter()
-            if not self._stop.compile(lambda: self._function.lower(*arguments).compile()):
-                return None
-            self._is_compiled = True
+            self._is_compiled = self._stop.compile(
+                lambda: self._function.lower(*arguments).compile()
+            )
             self._compile_seconds += time.perf_counter() - started
-        if not self._stop.may_launch():
+        if not (self._is_compiled and self._stop.may_launch()):
             return None
         self.calls += 1
         return self._function(*arguments)

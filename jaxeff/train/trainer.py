@@ -29,9 +29,7 @@ class Trainer:
       evaluation_step: `(params, collections, batch) -> sums` over all devices.
     """
 
-    def __init__(
-        self, run: Run, restore: Callable | None = None, stop: StopPoint | None = None
-    ):
+    def __init__(self, run: Run, restore: Callable | None = None, stop: StopPoint | None = None):
         self.run = run
         stop = StopPoint() if stop is None else stop
         axis_name = parallel.shared_axis()

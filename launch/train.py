@@ -119,8 +119,8 @@ _DTYPE = flags.DEFINE_enum(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder of the results. Default: runs/<model>-<dataset>-<recipe>-s<seed>, with the flags that "
-    "were given before the seed.",
+    "Folder of the results, on a disk or gs://bucket/folder. Default: "
+    "runs/<model>-<dataset>-<recipe>-s<seed>, with the flags that were given before the seed.",
 )
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers",
@@ -197,12 +197,12 @@ def main() -> int:
 
 def _run_from_flags():
     import dataclasses
-    import pathlib
 
     import networks
 
     import models
     from jaxeff import data, tasks, train
+    from jaxeff.atomic import is_remote
     from jaxeff.errors import UsageError
 
     if _MODEL.value is None:
@@ -234,7 +234,9 @@ def _run_from_flags():
     level = tasks.parse_target(target, train.target_metrics(task, recipe))
     parts = [model.name, dataset.name, recipe.name, *_overridden(), f"s{_SEED.value}"]
     default = f"runs/{'-'.join(parts)}"
-    workdir = pathlib.Path(_WORKDIR.value or default).expanduser()
+    workdir = train.workdir.folder(_WORKDIR.value or default)
+    if _PROFILE.value and is_remote(workdir):
+        raise UsageError(f"--profile: a trace cannot be written to {workdir}; give a local workdir")
     return train.Run(
         model=model.name,
         make_module=functools.partial(model.make_module, dataset.num_classes, _DTYPE.value),

@@ -5,6 +5,7 @@ from etils import epy
 with epy.lazy_api_imports(globals()):
     from jaxeff.train import optimizers as optimizers
     from jaxeff.train import schedules as schedules
+    from jaxeff.train import workdir as workdir
     from jaxeff.train.accounting import training_cost as training_cost
     from jaxeff.train.accounting import training_step_cost as training_step_cost
     from jaxeff.train.evaluation import evaluate_variables as evaluate_variables

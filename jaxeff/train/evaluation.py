@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 from collections.abc import Callable, Iterable
 
 import jax
@@ -14,6 +13,7 @@ from jaxeff.errors import UsageError
 from jaxeff.tasks import Task
 from jaxeff.train import parallel, steps
 from jaxeff.train.checkpoints import Checkpoints
+from jaxeff.train.workdir import folder as run_folder
 
 
 def evaluate(
@@ -99,7 +99,7 @@ def restore_variables(
       UsageError: there is no such run, its checkpoint or record cannot be read, it keeps no
         average, or its optimizer keeps other parameters than those to measure.
     """
-    folder = pathlib.Path(workdir)
+    folder = run_folder(workdir)
     if not (folder / "checkpoints").is_dir():
         raise UsageError(f"--workdir={workdir}: no run of train.py with a checkpoint is there")
     with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:

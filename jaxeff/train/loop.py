@@ -87,6 +87,7 @@ class Session:
         self.progress = Progress(run, cost)
         if link is not None:
             link.agree("run", self.progress.facts())
+            workdir.check_shared(run.workdir)  # The first process has made it by now.
             link.last_words = self._last_words
         workdir.check_same_run(
             run.workdir, self.progress.record(), accept_changed_data=run.accept_changed_data

@@ -91,7 +91,8 @@ _EPOCHS = flags.DEFINE_float(
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
-    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule), small, or a "
+    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule), small, "
+    "large_batch (LARS for batches of thousands; a departure from the paper), or a "
     "file of your own, FILE.py, whose recipe(model_name, steps_per_epoch) returns a "
     "jaxeff.train.Recipe. Default: small for the bundled data sets, paper otherwise.",
 )
@@ -101,6 +102,14 @@ _TARGET = flags.DEFINE_string(
     None,
     "Validation accuracy to reach, such as top5:0.791 or top1:0.95. Default: by data set, where it "
     "has one.",
+)
+_ACCUMULATE = flags.DEFINE_integer(
+    "accumulate",
+    None,
+    "Parts in which a step computes the gradient of its batch, one after the other, where the "
+    "memory is too small for all of it. Batch normalisation takes the statistics of a part. "
+    "Default: by recipe.",
+    lower_bound=1,
 )
 _STOP_AT_TARGET = flags.DEFINE_bool(
     "stop_at_target", True, "End the run at the first evaluation that reaches the target."
@@ -268,6 +277,7 @@ def _recipe(model_name, dataset):
     import recipes
 
     from jaxeff import train
+    from jaxeff.errors import UsageError
 
     name = _RECIPE.value or ("small" if dataset.in_memory else "paper")
     resolve = functools.partial(
@@ -280,6 +290,11 @@ def _recipe(model_name, dataset):
         lr=_LR.value,
     )
     recipe, sources = recipes.load(name, resolve)
+    if _ACCUMULATE.value is not None:
+        try:
+            recipe = dataclasses.replace(recipe, accumulate=_ACCUMULATE.value)
+        except ValueError as error:
+            raise UsageError(f"--accumulate={_ACCUMULATE.value}: {error}") from error
     if not dataset.horizontal_flip:
         transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
@@ -293,6 +308,7 @@ _IN_THE_NAME = (
     "batch_size",
     "epochs",
     "lr",
+    "accumulate",
     "target",
     "eval_every",
     "dtype",

@@ -44,7 +44,7 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
         things, the workdir cannot be used or holds another run, or an example cannot be read.
     """
     for span in run.spans:
-        parallel.check_batch_size(span.batch_size)
+        parallel.check_batch_size(span.batch_size, run.recipe.accumulate)
     is_writer = jax.process_index() == 0
     display = Display(run.total_steps, run.log_every, run.task.example_noun, silent=not is_writer)
     stop = hosts.StopPoint(link)

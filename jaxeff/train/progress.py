@@ -233,6 +233,8 @@ def _described(recipe):
     # Where the type goes without saying.
     fields["transforms"] = next(iter(fields["transforms"].values()))
     fields["ema"] = fields["ema"] and fields["ema"]["Ema"]
+    if recipe.accumulate == 1:
+        del fields["accumulate"]  # As in records from before there was a choice.
     fields["phases"] = [phase["Phase"] for phase in fields["phases"]]
     return fields
 

@@ -42,6 +42,7 @@ class Trainer:
             axis_name=axis_name,
             remat=recipe.remat,
             ema=recipe.ema,
+            accumulate=recipe.accumulate,
         )
         evaluation_step = steps.make_evaluation_step(module, run.task, axis_name=axis_name)
         train_step = parallel.pmap(train_step, in_axes=(None, 0), donate_argnums=0)
@@ -101,11 +102,12 @@ class Trainer:
     def host_batches(self, start_step: int) -> data.Batches:
         """This process's training batches on the host, from `start_step` on, without end.
 
-        They are of the span of that step: of its batch size and its kind.
+        They are of the span of that step: of its batch size and its kind. Of a step that computes
+        its gradient in parts, each is a part.
         """
         span = self.run.span_at(start_step)
         options = data.StreamOptions(
-            batch_size=span.batch_size,
+            batch_size=span.batch_size // self.run.recipe.accumulate,
             seed=self.run.seed,
             start_example=span.from_example + (start_step - span.from_step) * span.batch_size,
             num_workers=self.run.num_workers,
@@ -115,10 +117,20 @@ class Trainer:
     def device_batches(self, host_batches: data.Batches, start_step: int) -> Iterator[dict]:
         """The same batches on the devices, as the training step takes them."""
         task = self.run.task_of(self.run.span_at(start_step))
-        batches = parallel.to_devices(host_batches)
+        parts = self.run.recipe.accumulate
+        batches = parallel.to_devices(host_batches, parts=parts)
         if self._kept_arrays is None:
             return batches
-        on_devices = parallel.pmap(task.on_devices, in_axes=(None, 0), out_axes=0)
+
+        def prepared(arrays, batch):
+            """The examples of all parts at once."""
+            if parts == 1:
+                return task.on_devices(arrays, batch)
+            whole = {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
+            whole = task.on_devices(arrays, whole)
+            return {name: a.reshape(parts, -1, *a.shape[1:]) for name, a in whole.items()}
+
+        on_devices = parallel.pmap(prepared, in_axes=(None, 0), out_axes=0)
         return (on_devices(self._kept_arrays, batch) for batch in batches)
 
     def host_state(self) -> steps.TrainState:

@@ -1,9 +1,13 @@
 """How every command starts: flags read, help printed, mistakes answered in one line, exit 2."""
 
+import contextlib
+import multiprocessing
 import os
 import pathlib
 import shlex
+import signal
 import sys
+import traceback
 
 from absl import flags
 
@@ -11,6 +15,8 @@ from absl import flags
 PROGRAM = pathlib.Path(__file__).resolve().parents[1]
 if str(PROGRAM) not in sys.path[:2]:
     sys.path.insert(1, str(PROGRAM))
+
+INTERRUPTED = 75
 
 _COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache",
@@ -73,7 +79,15 @@ def run(
         with user_files.errors_explained():
             status = main(*subcommand)
     except UsageError as error:
-        _fail(program, " ".join(str(error).split()))
+        _say(program, " ".join(str(error).split()))
+        _end(2)
+    except KeyboardInterrupt:
+        _end(128 + signal.SIGINT)
+    except Exception:
+        traceback.print_exc()
+        _end(1)
+    if status == INTERRUPTED:  # Something may still be compiling.
+        _end(status)
     sys.exit(status)
 
 
@@ -111,5 +125,19 @@ def _prepare_jax():
 
 
 def _fail(program, message):
-    print(f"{program}: {message} (--help explains the flags)", file=sys.stderr)
+    _say(program, message)
     sys.exit(2)
+
+
+def _say(program, message):
+    print(f"{program}: {message} (--help explains the flags)", file=sys.stderr)
+
+
+def _end(status):
+    """Ends the process, whatever its threads wait for: a library's may wait for each other."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)

@@ -104,6 +104,12 @@ _EMIT = flags.DEFINE_enum(
 _EMIT_SETTINGS = flags.DEFINE_string(
     "emit_settings", "", "Of the jobs: NAME=VALUE with commas between; what is missing is named."
 )
+_KNOWN = flags.DEFINE_bool(
+    "known", False, "Print what was measured and comes with the package, and run nothing."
+)
+_PACK = flags.DEFINE_string(
+    "pack", None, "Also write the records below --out into one file, such as runs.tar.xz."
+)
 _CONFIG = flags.DEFINE_string("config", None, "YAML file with values of these flags.")
 
 
@@ -114,6 +120,11 @@ def main() -> int:
     import sweep_results
     import sweep_runs
 
+    from jaxeff.measure import known
+
+    if _KNOWN.value:
+        print(known.as_markdown(known.known_rows()))
+        return 0
     _read_config()
     out = pathlib.Path(_OUT.value).expanduser()
     seeds, metric, levels = parse_seeds(_SEEDS.value), *parse_levels(_TARGET.value)
@@ -139,6 +150,8 @@ def main() -> int:
         return sweep_results.propose_levels(configurations, metric or "top1", out, failed)
     rows = sweep_results.tables(configurations, _REFERENCE.value, metric, levels, budgets)
     sweep_results.show(rows, _REFERENCE.value, out)
+    if _PACK.value is not None:
+        sweep_results.pack(out, pathlib.Path(_PACK.value).expanduser())
     if pool.interrupted:
         return 75
     if rows and _REPORT.value:

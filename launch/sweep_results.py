@@ -11,7 +11,7 @@ import sys
 import cli
 import sweep_runs
 
-from jaxeff import measure
+from jaxeff import measure, records
 from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 
@@ -27,15 +27,15 @@ def print_plan(runs: list[sweep_runs.Run], parallel: int) -> None:
     ended, by what `plan.py` assumes of an accelerator.
     """
     configurations = list(dict.fromkeys(run.configuration for run in runs))
-    records = {c: c.records() for c in configurations}
+    done = {c: c.records() for c in configurations}
     missing = {run.configuration for run in runs if not run.is_done}
     seconds = {
-        c: statistics.fmean(map(_seconds, found)) if (found := records[c]) else None
+        c: statistics.fmean(map(_seconds, found)) if (found := done[c]) else None
         for c in configurations
     }
     for c in missing:
         if seconds[c] is None:
-            rate = _flops_per_second(c.model, [r for found in records.values() for r in found])
+            rate = _flops_per_second(c.model, [r for found in done.values() for r in found])
             seconds[c] = rate and _schedule_flops(c) / rate
     for run in runs:
         if run.is_done:
@@ -55,13 +55,13 @@ def _seconds(record):
     return timing.compile_seconds + timing.train_seconds + timing.eval_seconds
 
 
-def _flops_per_second(model, records):
+def _flops_per_second(model, runs):
     """What runs computed a second on this machine; None where that is not known."""
     import jax
 
     from jaxeff import compute
 
-    timed = [r for r in records if r.curve and r.timing.train_seconds > 0]
+    timed = [r for r in runs if r.curve and r.timing.train_seconds > 0]
     alike = [r for r in timed if r.model.name == model.rpartition(":")[2]] or timed
     if alike:
         return statistics.median(r.curve[-1].train_flops / _seconds(r) for r in alike)
@@ -153,6 +153,17 @@ def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
     if not any(row.reference for row in rows):
         print(f"{reference} was not measured, so there are no factors: --reference=NAME")
     print(f"medians over the seeds with 95 % intervals; all of it in {path}")
+
+
+def pack(out: pathlib.Path, path: pathlib.Path) -> None:
+    """Writes the records of the runs below `out` that are over into one file."""
+    found = {}
+    for file in sorted(out.rglob("record.json")):
+        record = records.read(file)
+        if record.status in sweep_runs.DONE:
+            found[str(file.parent.relative_to(out))] = record
+    records.write_archive(path, found)
+    print(f"{len(found)} records in {path}, {path.stat().st_size:,} bytes")
 
 
 def propose_levels(

@@ -2,10 +2,6 @@
 
 The records are `jaxeff.records.shipped`; the level of a data set, with the reference's evidence for
 it, is a file in `levels/`, as `launch/sweep.py --find_level` wrote it.
-
-    python -m jaxeff.measure.known
-
-prints README's table.
 """
 
 import functools
@@ -126,7 +122,3 @@ def _text(estimate: Estimate | None):
 
 def _number(number):
     return "never" if math.isinf(number) else f"{number:.3g}"
-
-
-if __name__ == "__main__":
-    print(as_markdown(known_rows()))

@@ -1,9 +1,4 @@
-"""Records of many runs in one file, and those that come with the package.
-
-    python -m jaxeff.records.archive runs.tar.xz FOLDER…
-
-packs the records below the folders.
-"""
+"""Records of many runs in one file, and those that come with the package."""
 
 import functools
 import importlib.resources
@@ -12,14 +7,13 @@ import json
 import lzma
 import os
 import pathlib
-import sys
 import tarfile
 from collections.abc import Mapping
 
 from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.records import validation
-from jaxeff.records.files import from_json, read
+from jaxeff.records.files import from_json
 from jaxeff.records.record import Record
 
 # Of an archive, and of all that is in it.
@@ -81,21 +75,3 @@ def shipped() -> Mapping[str, Record]:
     """The records that come with the package, by the name of the run's folder."""
     with importlib.resources.as_file(importlib.resources.files("jaxeff.records") / SHIPPED) as path:
         return read_archive(path)
-
-
-def main(path: str, *folders: str) -> None:
-    """Packs the records at any depth below `folders`, each by the name of its run's folder."""
-    found = {
-        str(file.parent.relative_to(folder)): read(file)
-        for folder in folders
-        for file in sorted(pathlib.Path(folder).rglob("record.json"))
-    }
-    write_archive(path, found)
-    print(f"{path}: {len(found)} records, {pathlib.Path(path).stat().st_size:,} bytes")
-
-
-if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (UsageError, TypeError) as error:
-        sys.exit(f"archive: {error}")

@@ -107,11 +107,11 @@ def analyse(
     if records:
         from jaxeff.report import levels, measured
 
-        results = measured.results(records, known_spread)
+        results, drawn = measured.results(records, known_spread), curves_by_group(records)
         comparisons = [
             levels.compare(group, within, measured.baseline_of(within, baseline))
             for group, within in results.items()
-            if group in curves_by_group(records)
+            if group in drawn
         ]
         findings = measured.findings(results, baseline)
         shown += [
@@ -370,6 +370,7 @@ def _groups(analysis):
         group, within = compared.group, groups[compared.group]
         way, accuracy = tables.accuracy_of(group.metric)
         chosen = sorted(within.items(), key=order)[:MOST_RUNS]
+        over = [run for result in analysis.results[group] for run in result.runs]
         found.append(
             {
                 "label": group.label,
@@ -379,8 +380,9 @@ def _groups(analysis):
                 "accuracy": tables.metric_text(group.metric),
                 "level": group.level,
                 "level_text": group.level_text,
-                "reached": sum(record.target.reached for record in within.values()),
-                "number": len(within),
+                "reached": sum(run.target.reached for run in over),
+                "over": len(over),
+                "not_over": sum(len(result.unfinished) for result in analysis.results[group]),
                 "left_out": len(within) - len(chosen),
                 "runs": [_run(name, record, each) for name, record in chosen],
                 **_levels(compared),

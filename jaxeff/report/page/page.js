@@ -213,6 +213,9 @@
         const group = data.groups[Number(form.data.value)];
         finding.textContent = group.frontier[Number(form.level.value)][form.convention.value] ??
           (points.length ? "Nothing published later took less." : "No dated model reached this level.");
+        if (points.some((point) => point.low && point.runs < 3)) {
+          finding.textContent += " One run or two have the error bar that runs of their kind have.";
+        }
       } else if (best.length > 1) {
         const first = best[0], last = best[best.length - 1];
         const years = (new Date(last.date) - new Date(first.date)) / (365.25 * 864e5);
@@ -333,7 +336,10 @@
           ? { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } }
           : { x: 1.02, y: 1, font: { size: 11 } },
       });
-      const said = [`${group.reached} of ${group.number} runs reached ${group.level_text}`];
+      const said = [
+        `${group.reached} of ${group.over} runs reached ${group.level_text}` +
+          (group.not_over ? `, and ${group.not_over} are not over` : ""),
+      ];
       const unit = column ? "paper" : "xla";
       const least = group.configurations
         .filter(({ at }) => at[0] && at[0][unit][0] !== null)

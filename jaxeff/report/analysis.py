@@ -110,11 +110,11 @@ def analyse(
 
         searched = [record for record in records if measure.is_of_search(record)]
         crossed = [record for record in records if not measure.is_of_search(record)]
-        results = measured.results(crossed, known_spread)
+        results, drawn = measured.results(crossed, known_spread), curves_by_group(crossed)
         comparisons = [
             levels.compare(group, within, measured.baseline_of(within, baseline))
             for group, within in results.items()
-            if group in curves_by_group(crossed)
+            if group in drawn
         ]
         findings = measured.findings(results, baseline)
         shown += [
@@ -379,6 +379,7 @@ def _groups(analysis):
         group, within = compared.group, groups[compared.group]
         way, accuracy = tables.accuracy_of(group.metric)
         chosen = sorted(within.items(), key=order)[:MOST_RUNS]
+        over = [run for result in analysis.results[group] for run in result.runs]
         found.append(
             {
                 "label": group.label,
@@ -388,8 +389,9 @@ def _groups(analysis):
                 "accuracy": tables.metric_text(group.metric),
                 "level": group.level,
                 "level_text": group.level_text,
-                "reached": sum(record.target.reached for record in within.values()),
-                "number": len(within),
+                "reached": sum(run.target.reached for run in over),
+                "over": len(over),
+                "not_over": sum(len(result.unfinished) for result in analysis.results[group]),
                 "left_out": len(within) - len(chosen),
                 "runs": [_run(name, record, each) for name, record in chosen],
                 **_levels(compared),

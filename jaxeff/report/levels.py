@@ -10,6 +10,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from jaxeff import measure
 from jaxeff.measure import Crossing, Estimate
 from jaxeff.report.measured import Result, ends, interval_columns
@@ -43,16 +45,27 @@ def profile(result: Result, metric: str, marks: Sequence[float], unit: str = "xl
       marks: its levels.
       unit: as in `jaxeff.measure`.
     """
-    crossings = {}
-    for level in marks:
-        found = [measure.crossing(run, level, metric, unit) for run in result.runs]
+    found = [_crossings(run, metric, marks, unit) for run in result.runs]
+    crossings = {
+        level: of_runs
+        for level, of_runs in zip(marks, zip(*found, strict=True), strict=True)
         if all(
             crossing.reached or run.status != "reached"
-            for crossing, run in zip(found, result.runs, strict=True)
-        ):
-            crossings[level] = found
+            for crossing, run in zip(of_runs, result.runs, strict=True)
+        )
+    }
     medians = {level: measure.compute_to_level(found) for level, found in crossings.items()}
     return Profile(result, crossings, medians)
+
+
+def _crossings(run, metric, marks, unit):
+    """Of one run, by level. Of a long curve only the evaluations around each level are read."""
+    highest = np.maximum.accumulate([point.value(metric) for point in run.curve])
+    found = []
+    for level, first in zip(marks, np.searchsorted(highest, marks), strict=True):
+        around = dataclasses.replace(run, curve=run.curve[max(0, first - 1) : first + 1])
+        found.append(measure.crossing(around, level, metric, unit))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from jaxeff import measure
 from jaxeff.report import levels, measured
 from tests.records.example import run
 
@@ -79,6 +80,22 @@ def test_misses_count_as_infinite_below_the_best_of_a_configuration():
     assert (factor.missed, factor.low) == (1, 0)
     rows = {row["level, %"]: row for row in _rows(levels.levels_table([compared], "alexnet"))}
     assert rows[50]["missed to"] == 1
+
+
+@pytest.mark.parametrize("unit", ["xla", "paper", "epoch"])
+def test_a_profile_reads_the_same_crossings_off_a_noisy_curve_as_its_runs(unit):
+    noisy = (0.3, 0.1, 0.3, 0.5, 0.2, 0.5, 0.7, 0.6, 0.7)
+    records = _completed("alexnet", noisy, noisy[::-1], noisy[3:])
+    records += [dataclasses.replace(records[0], seed=3, curve=(), status="diverged")]
+    ((result,),) = measured.results(records).values()
+    marks = [0.05, 0.3, 0.31, 0.5, 0.7, 0.71]
+    found = levels.profile(result, "top1", marks, unit).crossings
+    assert list(found) == marks
+    for level in marks:
+        expected = [measure.crossing(record, level, "top1", unit) for record in records]
+        assert [(c.after, c.by, c.seed) for c in found[level]] == [
+            (c.after, c.by, c.seed) for c in expected
+        ]
 
 
 def test_a_run_that_was_stopped_says_nothing_of_higher_levels():

@@ -213,6 +213,9 @@
         const group = data.groups[Number(form.data.value)];
         finding.textContent = group.frontier[Number(form.level.value)][form.convention.value] ??
           (points.length ? "Nothing published later took less." : "No dated model reached this level.");
+        if (points.some((point) => point.low && point.runs < 3)) {
+          finding.textContent += " One run or two have the error bar that runs of their kind have.";
+        }
       } else if (best.length > 1) {
         const first = best[0], last = best[best.length - 1];
         const years = (new Date(last.date) - new Date(first.date)) / (365.25 * 864e5);
@@ -274,6 +277,10 @@
     redraw();
   }
 
+  const legendOfMany = () => (narrow()
+    ? { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } }
+    : { x: 1.02, y: 1, font: { size: 11 } });
+
   // Figure 4.
   const CYCLE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8a8a8a"];
   const MARKS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x"];
@@ -329,11 +336,12 @@
           type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * group.level, y1: 100 * group.level,
           line: { color: colour("soft"), dash: "dot", width: 1 },
         }] : [],
-        legend: narrow()
-          ? { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } }
-          : { x: 1.02, y: 1, font: { size: 11 } },
+        legend: legendOfMany(),
       });
-      const said = [`${group.reached} of ${group.number} runs reached ${group.level_text}`];
+      const said = [
+        `${group.reached} of ${group.over} runs reached ${group.level_text}` +
+          (group.not_over ? `, ${group.not_over} more not over` : ""),
+      ];
       const unit = column ? "paper" : "xla";
       const least = group.configurations
         .filter(({ at }) => at[0] && at[0][unit][0] !== null)
@@ -418,19 +426,25 @@
           type: "log", range: range.map(Math.log10), tickvals: powers, ticktext: powers.map(String),
           title: { text: `times less than ${inert(group.base)}` },
         },
+        legend: legendOfMany(),
         shapes: [
           rule({ xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1 }),
           rule({ yref: "paper", y0: 0, y1: 1, x0: 100 * group.level, x1: 100 * group.level }),
         ],
       });
-      byId("factor-finding").textContent = chosen.map(({ name, levels, factor, text }) => {
+      const short = (value) => Number(value.toPrecision(3));
+      const sentence = ({ name, levels, factor, text }) => {
         const at = levels.indexOf(group.level);
-        const ends = [Math.min(...factor), Math.max(...factor)].map((value) => Number(value.toPrecision(3)));
+        const ends = [Math.min(...factor), Math.max(...factor)].map(short).join(" and ");
         return (at < 0 ? `${name}: no factor at the target` :
-          `${name} at ${percent(group.level)}: ${Number(factor[at].toPrecision(3))} times less than ` +
+          `${name} at ${percent(group.level)}: ${short(factor[at])} times less than ` +
           `${group.base} (${text[at]})`) +
-          `; from ${percent(levels[0])} to ${percent(levels[levels.length - 1])} between ${ends[0]} and ${ends[1]}.`;
-      }).join(" ");
+          `; from ${percent(levels[0])} to ${percent(levels[levels.length - 1])} between ${ends}.`;
+      };
+      byId("factor-finding").textContent = chosen.length > 4
+        ? `${chosen.length} configurations beside ${group.base}. The one with the least compute: ` +
+          sentence(chosen[chosen.length - 1])
+        : chosen.map(sentence).join(" ");
       return chosen.flatMap(({ name, levels, factor, low, high, runs }) => levels.map((level, j) => [
         group.data, group.accuracy, level, group.base, name, factor[j], low[j],
         low[j] === null ? null : high[j] ?? "inf", runs,

@@ -9,6 +9,7 @@ import pathlib
 import statistics
 from collections.abc import Sequence
 
+from jaxeff.cells import inert
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.records import Record
@@ -92,11 +93,6 @@ def export(records: Sequence[Record], baseline: str = BASELINE) -> tuple[str, st
     writer.writerow(COLUMNS)
     writer.writerows([[inert(cell) for cell in row] for row in rows])
     return text.getvalue(), _analysis(groups, means, missing)
-
-
-def inert(cell: object) -> object:
-    """The cell, quoted where a spreadsheet would run it: a record may hold any name."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
 
 
 def _published_row(row):

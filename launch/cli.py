@@ -106,5 +106,8 @@ def _prepare_jax():
 
 
 def _fail(program, message):
-    print(f"{program}: {message} (--help explains the flags)", file=sys.stderr)
+    from jaxeff.cells import visible
+
+    # What was given may hold anything, such as sequences that a terminal would obey.
+    print(f"{program}: {visible(message)} (--help explains the flags)", file=sys.stderr)
     sys.exit(2)

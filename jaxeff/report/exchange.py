@@ -9,11 +9,13 @@ import pathlib
 import statistics
 from collections.abc import Sequence
 
-from jaxeff.cells import inert
+from jaxeff.cells import inert, visible
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.records import Record
+from jaxeff.records.validation import YEARS
 from jaxeff.report import publications, published
+from jaxeff.report.imagenet import few_classes, is_imagenet
 from jaxeff.report.tables import (
     BASELINE,
     Configuration,
@@ -34,79 +36,118 @@ COLUMNS = (
     "Analysis",
     "Analysis link",
 )
+LARGEST_BYTES = 20_000_000
+"""Of a file that is imported: a hundred thousand rows."""
+
+LONGEST_CELL = 2000
+"""Characters of a metric, a publication or a number."""
+
 _IMAGENET_LEVELS = {("top5", 0.791): "AlexNet", ("top5", 0.929): "ResNet-50"}
 
 
 def metric_name(record: Record) -> str:
-    """`AlexNet` or `ResNet-50` for their levels on ImageNet, otherwise data and level in words."""
+    """`AlexNet` or `ResNet-50` for their levels on ImageNet, otherwise data and level in words.
+
+    Two sets of one name differ by the beginning of their fingerprint.
+    """
     level = _IMAGENET_LEVELS.get((record.target.metric, record.target.value))
-    if record.dataset.name == "imagenet2012" and level:
+    if level and is_imagenet(record):
         return level
-    return group_of(record).label
+    label = group_of(record).label
+    if few_classes(record):
+        label += f" of {record.task['num_classes']} classes"
+    return f"{label} (data {record.dataset.fingerprint[:8]})"
 
 
-def export(records: Sequence[Record], baseline: str = BASELINE) -> tuple[str, str]:
+def export(
+    records: Sequence[Record], baseline: str = BASELINE, existing: str | None = None
+) -> tuple[str, str]:
     """Makes the CSV file of the published rows and our records', and the analysis behind ours.
 
     Records that reached their target are averaged over seeds, in the paper's convention (3 x
     forward multiply-accumulates x images), so that they compare with the published rows. A row
-    needs a date of publication and what its level's factors are against: a published row, or runs
-    of the model `baseline`. What lacks one of them stands in the analysis alone.
+    needs a date of publication and what its level's factors are against: a row that is there, or
+    runs of the model `baseline`. What lacks one of them stands in the analysis alone.
+
+    Args:
+      records: of runs.
+      baseline: name of the model against which factors are.
+      existing: text of a file of such rows, which stay byte for byte as they are, ours behind them;
+        None takes the published ones. A row that is there already is not written again.
 
     Returns:
       The CSV file's text, and the analysis as Markdown.
+
+    Raises:
+      UsageError: `existing` has not the columns.
     """
-    rows = [_published_row(row) for row in published.sota()]
-    base = {}
-    for row in published.sota():
-        base.setdefault(row.metric, row.teraflop_s_days.value)
-    groups: dict[tuple[str, Configuration], list[Record]] = {}
+    if existing is None:
+        existing = "\n".join([",".join(COLUMNS), *(row.line for row in published.sota())]) + "\n"
+    columns, base = _first_rows(existing)
+    groups: dict[tuple[str, str, Configuration], list[Record]] = {}
     for record in records:
         if record.target.reached:
-            groups.setdefault((metric_name(record), configuration(record)), []).append(record)
+            key = (metric_name(record), record.dataset.fingerprint, configuration(record))
+            groups.setdefault(key, []).append(record)
     means = {
         key: statistics.fmean(run.compute.paper_teraflop_s_days for run in runs)
         for key, runs in groups.items()
     }
     # Factors are against the baseline's best configuration, which is its level's first row.
     measured: dict[str, float] = {}
-    for (metric, key), days in means.items():
+    for (metric, _, key), days in means.items():
         if is_baseline(key, baseline):
             measured[metric] = min(days, measured.get(metric, math.inf))
     base = measured | base
-    missing = {}
+    rows, missing = [], {}
 
     def order(item):
-        (metric, _), days = item
+        (metric, *_), days = item
         return metric, days != measured.get(metric), -days
 
-    for (metric, key), days in sorted(means.items(), key=order):
-        runs = groups[metric, key]
+    for key, days in sorted(means.items(), key=order):
+        metric, runs = key[0], groups[key]
         if metric not in base:
-            missing[metric, key] = f"no run of {baseline} reached this level"
+            missing[key] = f"no run of {baseline} reached this level"
         elif publications.date_of(runs[0]) is None:
-            missing[metric, key] = "no date of publication is known (PUBLISHED in the model's file)"
+            missing[key] = "no date of publication is known (PUBLISHED in the model's file)"
         else:
             rows.append(_measured_row(metric, runs, days, base[metric] / days))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([[inert(cell) for cell in row] for row in rows])
-    return text.getvalue(), _analysis(groups, means, missing)
+    return _appended(existing, columns, rows), _analysis(groups, means, missing)
 
 
-def _published_row(row):
-    link = f"https://arxiv.org/abs/{row.arxiv}" if row.arxiv else ""
-    return (
-        row.metric,
-        row.date_as_printed,
-        row.publication,
-        link,
-        row.teraflop_s_days.text,
-        row.factor.text,
-        "AI and Efficiency",
-        "https://arxiv.org/abs/2005.04305",
-    )
+def _first_rows(existing):
+    """The columns of a file, and the compute of the first row of each metric in it."""
+    columns, base = (), {}
+    try:
+        reader = csv.DictReader(io.StringIO(existing.removeprefix("\ufeff"), newline=""))
+        columns = reader.fieldnames or ()
+        if missing := [column for column in COLUMNS if column not in columns]:
+            raise UsageError(
+                f"--export_sota: the file that is there has no column {missing[0]!r}, so rows "
+                "cannot be added to it; give the name of a new file"
+            )
+        for row in reader:
+            if days := _number(row[COLUMNS[4]]):
+                base.setdefault(row["Metric"], days)
+    except csv.Error as error:
+        raise UsageError(f"--export_sota: the file that is there is no CSV ({error})") from error
+    return columns, base
+
+
+def _appended(existing, columns, rows):
+    """The text with lines for `rows` behind it, which end as its own do."""
+    end = "\r\n" if "\r\n" in existing else "\n"
+    there, added = set(existing.splitlines()), io.StringIO()
+    for row in rows:
+        line = io.StringIO()
+        cells = dict(zip(COLUMNS, map(inert, row), strict=True))
+        csv.writer(line, lineterminator="").writerow([cells.get(name, "") for name in columns])
+        if line.getvalue() not in there:
+            added.write(line.getvalue() + end)
+    if added.getvalue() and not existing.endswith("\n"):
+        existing += end
+    return existing + added.getvalue()
 
 
 def _measured_row(metric, runs, days, factor):
@@ -128,20 +169,25 @@ def _analysis(groups, means, missing):
     lines = ["# Analysis", ""]
     if not groups:
         lines.append("No record that reached its target was given: all rows are published ones.")
-    for (metric, key), runs in groups.items():
-        first = runs[0]
+    for group, runs in groups.items():
+        metric, fingerprint, key = group
+        first, few = runs[0], few_classes(runs[0])
         noun = "image" if "image_size" in first.task else "example"
         lines += [
             f"## {key.model}, {metric}",
             "",
-            *(
-                [f"- Not among the rows: {missing[metric, key]}."]
-                if (metric, key) in missing
-                else []
-            ),
+            *([f"- Not among the rows: {missing[group]}."] if group in missing else []),
             f"- Recipe: {key.text}.",
             f"- Level: {group_of(first).level_text} on {first.dataset.name} "
-            f"({first.dataset.validation_examples:,} validation {noun}s, each counted once).",
+            f"({first.dataset.validation_examples:,} validation {noun}s, each counted once)."
+            + (f" Note: {few}." if few else ""),
+            f"- Data: {first.dataset.train_examples:,} training {noun}s, fingerprint "
+            f"`{fingerprint}`."
+            + (
+                " Taken for ImageNet (ILSVRC 2012) by its numbers of classes and images."
+                if is_imagenet(first)
+                else ""
+            ),
             f"- Forward multiply-accumulates of an {noun}, counted from the program: "
             f"{_macs(first)}.",
             f"- Compute = 3 x those x {noun}s trained on, up to the evaluation that first met the "
@@ -155,8 +201,8 @@ def _analysis(groups, means, missing):
                 f"{run.compute.paper_teraflop_s_days:.4g} teraflop/s-days; XLA counts "
                 f"{run.compute.train_flops:.4g} FLOPs."
             )
-        lines += [f"- Mean: {means[metric, key]:.4g} teraflop/s-days.", ""]
-    return "\n".join(lines) + "\n"
+        lines += [f"- Mean: {means[group]:.4g} teraflop/s-days.", ""]
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def _macs(record):
@@ -181,24 +227,25 @@ def read(path: str | os.PathLike) -> list[tuple[str, Point]]:
         reduction factor does not follow from the first row of its metric (within 10 %).
     """
     path = pathlib.Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--import={path}: cannot be read ({error})") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in COLUMNS[:6] if column not in (reader.fieldnames or ())]
+    fields, lines = _lines(path)
+    missing = [column for column in COLUMNS[:6] if column not in fields]
     if missing:
         raise UsageError(f"--import={path}: the column {missing[0]!r} is missing")
     rows, first = [], {}
-    for number, row in enumerate(reader, start=2):
+    for number, row in lines:
         where = f"--import={path}, line {number}"
+        if any(len(cell or "") > LONGEST_CELL for cell in map(row.get, COLUMNS[:6])):
+            raise UsageError(f"{where}: a cell has more than {LONGEST_CELL:,} characters")
         metric, days = row["Metric"], _positive(row, COLUMNS[4], where)
         factor = _positive(row, COLUMNS[5], where)
         try:
             date = datetime.datetime.strptime(row["Publication Date"] or "", "%m/%d/%Y").date()
+            if date.year not in YEARS:
+                raise ValueError(date)
         except ValueError as error:
             raise UsageError(
-                f"{where}: the date {row['Publication Date']!r} is not month/day/year"
+                f"{where}: the date {row['Publication Date']!r} is not month/day/year, of "
+                f"{YEARS[0]} to {YEARS[-1]}"
             ) from error
         if not metric or not row["Publication"]:
             raise UsageError(f"{where}: Metric and Publication must not be empty")
@@ -215,14 +262,33 @@ def read(path: str | os.PathLike) -> list[tuple[str, Point]]:
     return rows
 
 
-def _positive(row, column, where):
+def _lines(path):
+    """The names of the columns, and each row by them with the number of its line."""
     try:
-        value = float(row[column])
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 < value < math.inf:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise ValueError(f"it has more than {LARGEST_BYTES / 1e6:.0f} MB")
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        return reader.fieldnames or (), [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"--import={path}: cannot be read ({error})") from error
+
+
+def _positive(row, column, where):
+    value = _number(row[column])
+    if value is None:
         raise UsageError(f"{where}: {column} is {row[column]!r}, not a number above 0")
     return value
+
+
+def _number(text):
+    """A number above 0 such that its products and ratios with others are numbers too, or None."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if 1e-40 < value < 1e40 else None
 
 
 def _known(row):

@@ -140,13 +140,20 @@ def write_exchange(
 ) -> pathlib.Path:
     """Writes `path` in the published columns and the analysis beside it; returns the latter's path.
 
-    Factors are against the model `baseline`, where its level is no published one.
+    Rows that are in `path` already stay as they are, byte for byte. Factors are against the model
+    `baseline`, where no row has the level.
 
     Raises:
-      UsageError: the file cannot be written.
+      UsageError: the file cannot be written, or what is there is no such table.
     """
     path = pathlib.Path(path)
-    rows, analysis = exchange.export(valid, baseline)
+    if path.suffix == ".md":
+        raise UsageError(f"--export_sota={path}: give a name that ends in .csv; beside it goes .md")
+    try:
+        existing = path.read_bytes().decode() if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--export_sota={path}: cannot be read ({error})") from error
+    rows, analysis = exchange.export(valid, baseline, existing)
     beside = path.with_suffix(".md")
     _write(path, rows)
     _write(beside, analysis)

@@ -27,12 +27,11 @@ warnings.filterwarnings("ignore", message="(?i).*corrupt exif", module=r"PIL\.")
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS = jpeg.MOST_PIXELS
 # The largest image of that many pixels, uncompressed in 16 bits.
 MOST_BYTES = 6 * MOST_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `open_image` refuses them.
 # What PIL may take a file for. It knows others, of which some are read by programs that it starts.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 # An evaluation resizes no image to more pixels; of a longer one, a part alone is resized.
 _MOST_RESIZED = 50_000_000
-# So many pixels beyond the part, what is cut off does not reach into it.
-_MARGIN = 4
 
 _CROP_TRIES = 10
 
@@ -211,13 +210,17 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
     top, left = round((resized[1] - size) / 2), round((resized[0] - size) / 2)
     box = None
     if math.prod(resized) > _MOST_RESIZED:
-        # From a little before the crop to a little after it, in whole pixels of the result.
-        first_x, first_y = max(0, left - _MARGIN), max(0, top - _MARGIN)
-        last_x = min(resized[0], left + size + _MARGIN)
-        last_y = min(resized[1], top + size + _MARGIN)
         across, down = image.width / resized[0], image.height / resized[1]
+        # Interpolation reaches a pixel of the image or of the result, whichever is larger.
+        margin_x, margin_y = math.ceil(2 + 2 / across), math.ceil(2 + 2 / down)
+        first_x, first_y = max(0, left - margin_x), max(0, top - margin_y)
+        last_x = min(resized[0], left + size + margin_x)
+        last_y = min(resized[1], top + size + margin_y)
+        # PIL's boxes have few digits, so they are told from where the pixels begin that they need.
+        x, y = math.floor(first_x * across), math.floor(first_y * down)
         right, bottom = min(image.width, last_x * across), min(image.height, last_y * down)
-        box = (first_x * across, first_y * down, right, bottom)
+        image = image.crop((x, y, math.ceil(right), math.ceil(bottom)))
+        box = (first_x * across - x, first_y * down - y, right - x, bottom - y)
         resized = (last_x - first_x, last_y - first_y)
         top, left = top - first_y, left - first_x
     pixels = np.asarray(image.resize(resized, Image.Resampling.BILINEAR, box))

@@ -9,13 +9,14 @@ import pathlib
 import statistics
 from collections.abc import Sequence
 
-from jaxeff.cells import inert, visible
+from jaxeff.cells import visible
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.records import Record
 from jaxeff.records.validation import YEARS
-from jaxeff.report import publications, published
+from jaxeff.report import publications, published, sota_file
 from jaxeff.report.imagenet import few_classes, is_imagenet
+from jaxeff.report.sota_file import COLUMNS
 from jaxeff.report.tables import (
     BASELINE,
     Configuration,
@@ -26,16 +27,6 @@ from jaxeff.report.tables import (
 )
 from jaxeff.report.trends import Point
 
-COLUMNS = (
-    "Metric",
-    "Publication Date",
-    "Publication",
-    "Publication link",
-    "Compute (teraflops-s/days)",
-    "Reduction Factor",
-    "Analysis",
-    "Analysis link",
-)
 LARGEST_BYTES = 20_000_000
 """Of a file that is imported: a hundred thousand rows."""
 
@@ -81,9 +72,8 @@ def export(
     Raises:
       UsageError: `existing` has not the columns.
     """
-    if existing is None:
-        existing = "\n".join([",".join(COLUMNS), *(row.line for row in published.sota())]) + "\n"
-    columns, base = _first_rows(existing)
+    existing = sota_file.published_text() if existing is None else existing
+    columns, base = sota_file.columns_and_bases(existing)
     groups: dict[tuple[str, str, Configuration], list[Record]] = {}
     for record in records:
         if record.target.reached:
@@ -113,41 +103,7 @@ def export(
             missing[key] = "no date of publication is known (PUBLISHED in the model's file)"
         else:
             rows.append(_measured_row(metric, runs, days, base[metric] / days))
-    return _appended(existing, columns, rows), _analysis(groups, means, missing)
-
-
-def _first_rows(existing):
-    """The columns of a file, and the compute of the first row of each metric in it."""
-    columns, base = (), {}
-    try:
-        reader = csv.DictReader(io.StringIO(existing.removeprefix("\ufeff"), newline=""))
-        columns = reader.fieldnames or ()
-        if missing := [column for column in COLUMNS if column not in columns]:
-            raise UsageError(
-                f"--export_sota: the file that is there has no column {missing[0]!r}, so rows "
-                "cannot be added to it; give the name of a new file"
-            )
-        for row in reader:
-            if days := _number(row[COLUMNS[4]]):
-                base.setdefault(row["Metric"], days)
-    except csv.Error as error:
-        raise UsageError(f"--export_sota: the file that is there is no CSV ({error})") from error
-    return columns, base
-
-
-def _appended(existing, columns, rows):
-    """The text with lines for `rows` behind it, which end as its own do."""
-    end = "\r\n" if "\r\n" in existing else "\n"
-    there, added = set(existing.splitlines()), io.StringIO()
-    for row in rows:
-        line = io.StringIO()
-        cells = dict(zip(COLUMNS, map(inert, row), strict=True))
-        csv.writer(line, lineterminator="").writerow([cells.get(name, "") for name in columns])
-        if line.getvalue() not in there:
-            added.write(line.getvalue() + end)
-    if added.getvalue() and not existing.endswith("\n"):
-        existing += end
-    return existing + added.getvalue()
+    return sota_file.with_rows(existing, columns, rows), _analysis(groups, means, missing)
 
 
 def _measured_row(metric, runs, days, factor):
@@ -276,19 +232,10 @@ def _lines(path):
 
 
 def _positive(row, column, where):
-    value = _number(row[column])
+    value = sota_file.number(row[column])
     if value is None:
         raise UsageError(f"{where}: {column} is {row[column]!r}, not a number above 0")
     return value
-
-
-def _number(text):
-    """A number above 0 such that its products and ratios with others are numbers too, or None."""
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return None
-    return value if 1e-40 < value < 1e40 else None
 
 
 def _known(row):

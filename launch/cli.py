@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import sys
 
+import ranges
 from absl import flags
 
 # `import models` is ours, whatever lies in the current folder; in a wheel nothing else finds it.
@@ -48,7 +49,8 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]
-    except flags.Error as error:
+        ranges.check(flags.FLAGS)
+    except (flags.Error, OSError, ValueError) as error:  # A --flagfile may be anything.
         _fail(program, " ".join(str(error).split()))
     subcommand = ()
     if subcommands is not None:

@@ -89,7 +89,12 @@ def main() -> int:
     valid, refused = files.read_records(paths, progress)
     for line in refused:
         print(f"left out: {line}", file=sys.stderr)
-    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value)
+    known_spread = None
+    if valid:
+        from jaxeff import measure  # SciPy takes a second to import.
+
+        known_spread = measure.known_spread
+    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value, known_spread)
     out = pathlib.Path(_OUT.value)
     files.write(made, out)
     print(summary(made))

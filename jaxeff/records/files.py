@@ -2,9 +2,8 @@
 
 import json
 import os
-import pathlib
 
-from jaxeff.atomic import write_atomically
+from jaxeff.atomic import as_path, write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.records import validation, version1
 from jaxeff.records.record import Record
@@ -16,7 +15,7 @@ def read(path: str | os.PathLike) -> Record:
     Raises:
       UsageError: the file is missing, is no JSON or is no valid record.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     try:
         fields = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:

@@ -55,6 +55,12 @@ class Analysis:
     comparisons: Sequence[Comparison] = ()
     findings: Sequence[Finding] = ()
 
+    @property
+    def curves(self) -> dict[Group, dict[str, Record]]:
+        """`curves_by_group` of the results; runs in search of a budget have no curve."""
+        within = [result for found in self.results.values() for result in found]
+        return curves_by_group([run for r in within for run in (*r.runs, *r.unfinished)])
+
     def factors(self) -> dict[str, float]:
         """The factor from the frontier's first model to its last, by the convention's label."""
         found = {}
@@ -105,9 +111,12 @@ def analyse(
     ]
     results, comparisons, findings = {}, [], []
     if records:
-        from jaxeff.report import levels, measured
+        from jaxeff import measure
+        from jaxeff.report import budgets, levels, measured
 
-        results, drawn = measured.results(records, known_spread), curves_by_group(records)
+        searched = [record for record in records if measure.is_of_search(record)]
+        crossed = [record for record in records if not measure.is_of_search(record)]
+        results, drawn = measured.results(crossed, known_spread), curves_by_group(crossed)
         comparisons = [
             levels.compare(group, within, measured.baseline_of(within, baseline))
             for group, within in results.items()
@@ -117,6 +126,7 @@ def analyse(
         shown += [
             measured.table(results, baseline),
             measured.breakdown(results, baseline),
+            budgets.table(searched, results, baseline),
             levels.levels_table(comparisons, baseline),
             levels.dominance_table(comparisons),
             tables.runs(records),
@@ -255,10 +265,15 @@ def _inference_table(costs):
 def curves_by_group(records: Sequence[Record]) -> dict[Group, dict[str, Record]]:
     """Records with a curve to an accuracy, by group and by a name that tells them apart.
 
-    Records whose target is another metric stand in the tables alone.
+    Records whose target is another metric, and those of a search for a budget, stand in the tables
+    alone.
     """
+    from jaxeff import measure
+
     groups: dict[Group, list[Record]] = {}
     for record in records:
+        if measure.is_of_search(record):
+            continue
         is_accuracy = tables.accuracy_of(record.target.metric) is not None
         if record.curve and tables.has_accuracies(record) and is_accuracy:
             groups.setdefault(tables.group_of(record), []).append(record)
@@ -358,7 +373,7 @@ def _point(point):
 
 
 def _groups(analysis):
-    groups = curves_by_group(analysis.records)
+    groups = analysis.curves
     number = sum(min(MOST_RUNS, len(within)) for within in groups.values())
     each = max(2, MOST_CURVE_POINTS // number) if number else 0
 

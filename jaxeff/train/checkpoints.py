@@ -1,10 +1,10 @@
 """Checkpoints of a run: the training state and, beside it, the record up to that step."""
 
-import pathlib
-
 import orbax.checkpoint as ocp
 
+from jaxeff.atomic import is_remote
 from jaxeff.errors import UsageError
+from jaxeff.train.workdir import Folder
 
 
 class Checkpoints:
@@ -14,14 +14,19 @@ class Checkpoints:
     whole checkpoint or none. Saving goes on in the background; every process of a run must call.
     """
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: Folder):
         options = ocp.CheckpointManagerOptions(max_to_keep=2)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        folder = folder if is_remote(folder) else folder.absolute()
+        self._manager = ocp.CheckpointManager(folder, options=options)
 
     @property
     def latest_step(self) -> int | None:
         """Step of the newest whole checkpoint; None where there is none."""
         return self._manager.latest_step()
+
+    def newest_whole_step(self) -> int | None:
+        """Step of the newest checkpoint that is whole on disk, whatever is being saved."""
+        return max(ocp.utils.checkpoint_steps(self._manager.directory), default=None)
 
     def save(self, step: int, state, progress: dict) -> None:
         """Saves NumPy arrays `state` and JSON values `progress` as of `step`."""

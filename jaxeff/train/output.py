@@ -56,6 +56,7 @@ class Output:
         """Writes `record.json`, and `curve.png` now and then and at the end."""
         if self._metric_log is None:
             return
+        self._metric_log.publish()
         record = self._progress.record()
         records.write(self._workdir / "record.json", record)
         due = record.status != "running" or time.monotonic() >= self._next_drawing

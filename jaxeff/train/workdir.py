@@ -3,24 +3,55 @@
 import contextlib
 import difflib
 import fcntl
+import importlib.util
 import json
 import math
+import os
 import pathlib
+import socket
+import tempfile
+import time
 from collections.abc import Mapping
 
+from etils import epath
+
 from jaxeff import records
-from jaxeff.atomic import write_atomically
+from jaxeff.atomic import as_path, is_remote, write_atomically
 from jaxeff.errors import UsageError
+
+Folder = pathlib.Path | epath.Path
 
 # What makes two runs the same run. Where and how fast it runs may change between sessions.
 # Checkpoints of earlier versions hold another state.
-GOES_ON_FROM = "0.3."
+GOES_ON_FROM = "0.4."
 IDENTITY = ("model", "task", "recipe", "dataset", "target", "seed")
 
 
+def folder(path: str | os.PathLike) -> Folder:
+    """The folder of a run by its name, on a disk or in a bucket of Google Cloud Storage.
+
+    Raises:
+      UsageError: it is somewhere else, what reads it is not installed, or a home is unknown.
+    """
+    if not is_remote(path):
+        try:
+            return pathlib.Path(path).expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"--workdir={path}: {error}; give the folder's full name") from error
+    if not os.fspath(path).startswith("gs://"):
+        raise UsageError(
+            f"--workdir={path}: checkpoints can be kept on a disk and in gs://bucket/folder"
+        )
+    if importlib.util.find_spec("gcsfs") is None:
+        raise UsageError(f"--workdir={path} needs gcsfs: pip install 'jaxeff[gcs]'")
+    return as_path(path)
+
+
 @contextlib.contextmanager
-def hold(workdir: pathlib.Path, is_writer: bool):
+def hold(workdir: Folder, is_writer: bool):
     """Makes the folder and keeps other runs out of it.
+
+    In a bucket nothing keeps them out.
 
     Args:
       workdir: folder of the run.
@@ -30,6 +61,10 @@ def hold(workdir: pathlib.Path, is_writer: bool):
       UsageError: the folder cannot be written, or another run is using it.
     """
     if not is_writer:
+        yield
+        return
+    if is_remote(workdir):
+        _try_writing(workdir)
         yield
         return
     try:
@@ -51,8 +86,33 @@ def hold(workdir: pathlib.Path, is_writer: bool):
         yield
 
 
+def check_shared(workdir: Folder, seconds: float = 10) -> None:
+    """Raises `UsageError` where this process does not see the folder that another has made."""
+    deadline = time.monotonic() + seconds
+    while not is_remote(workdir) and not workdir.is_dir():
+        if time.monotonic() > deadline:
+            raise UsageError(
+                f"--workdir={workdir} is not seen on {socket.gethostname()}: give a folder on "
+                "storage that all hosts share"
+            )
+        time.sleep(0.2)
+
+
+def _try_writing(workdir):
+    try:
+        probe = workdir / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except Exception as error:  # Of the bucket's library, of the network, of credentials.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(
+            f"--workdir={workdir}: cannot be written ({reason}); give a folder in a bucket that "
+            "can, or `gcloud auth application-default login` first"
+        ) from error
+
+
 def check_same_run(
-    workdir: pathlib.Path, record: records.Record, earlier=None, accept_changed_data: bool = False
+    workdir: Folder, record: records.Record, earlier=None, accept_changed_data: bool = False
 ) -> None:
     """Raises `UsageError` where `workdir` holds another run than that of `record`.
 
@@ -106,7 +166,7 @@ def check_same_run(
         )
 
 
-def check_same_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+def check_same_sources(workdir: Folder, sources: Mapping[str, str]) -> None:
     """Raises `UsageError` where a file of the user has changed since the run in `workdir` began.
 
     Args:
@@ -132,7 +192,7 @@ def check_same_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> Non
         )
 
 
-def write_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+def write_sources(workdir: Folder, sources: Mapping[str, str]) -> None:
     """Puts copies of the user's files into `workdir/source`."""
     for name, text in sources.items():
         path = workdir / "source" / name
@@ -182,19 +242,26 @@ def _identity(record):
 class MetricLog:
     """`metrics.jsonl` and TensorBoard's event files: numbers by step.
 
+    Both grow line by line, which no object in a bucket can: there they are copies of local files,
+    as of the last `publish`.
+
     Args:
       workdir: where they are written.
       step: what an earlier session wrote after this step is dropped, since it comes again.
     """
 
-    def __init__(self, workdir: pathlib.Path, step: int):
+    def __init__(self, workdir: Folder, step: int):
         # It imports PyTorch where that is installed, for a second that a wrong flag need not wait.
         from tensorboardX import SummaryWriter
 
-        path = workdir / "metrics.jsonl"
-        write_atomically(path, "".join(_lines_up_to(path, step)).encode())
+        self._workdir = self._local = workdir
+        if is_remote(workdir):
+            self._temporary = tempfile.TemporaryDirectory(prefix="jaxeff-")
+            self._local = pathlib.Path(self._temporary.name)
+        path = self._local / "metrics.jsonl"
+        write_atomically(path, "".join(_lines_up_to(workdir / "metrics.jsonl", step)).encode())
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(workdir), purge_step=step + 1)
+        self._events = SummaryWriter(str(self._local), purge_step=step + 1)
 
     def write(self, step: int, prefix: str, numbers: dict[str, float]) -> None:
         """Adds one line, and a TensorBoard scalar `prefix/name` for each number."""
@@ -206,10 +273,19 @@ class MetricLog:
         for name, number in numbers.items():
             self._events.add_scalar(f"{prefix}/{name}", number, step)
 
+    def publish(self) -> None:
+        """Copies both to where the run is, if that is not this machine."""
+        if self._local is self._workdir:
+            return
+        self._events.flush()
+        for path in self._local.iterdir():
+            write_atomically(self._workdir / path.name, path.read_bytes())
+
     def close(self) -> None:
         """Flushes both."""
         self._file.close()
         self._events.close()
+        self.publish()
 
 
 def _lines_up_to(path, step):

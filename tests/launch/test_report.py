@@ -4,7 +4,7 @@ import pytest
 
 from jaxeff import measure, records
 from jaxeff.report import exchange, files
-from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.launch.commands import assert_one_line_and_exit_2, run_command, run_quickly
 from tests.records.example import run
 
 
@@ -66,7 +66,7 @@ def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
     ],
 )
 def test_mistakes_are_one_line(tmp_path, flag, words):
-    assert_one_line_and_exit_2(run_command("report", flag, cwd=tmp_path), *words)
+    assert_one_line_and_exit_2(run_quickly("report", flag, cwd=tmp_path), *words)
 
 
 @pytest.mark.slow

@@ -64,7 +64,6 @@ def main() -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from jaxeff import measure
     from jaxeff.errors import UsageError
     from jaxeff.report import analysis, exchange, files
     from jaxeff.report.effective_compute import EffectiveCompute
@@ -90,9 +89,12 @@ def main() -> int:
     valid, refused = files.read_records(paths, progress)
     for line in refused:
         print(f"left out: {line}", file=sys.stderr)
-    made = analysis.analyse(
-        valid, refused, imported, effective, _BASELINE.value, measure.known_spread
-    )
+    known_spread = None
+    if valid:
+        from jaxeff import measure  # SciPy takes a second to import.
+
+        known_spread = measure.known_spread
+    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value, known_spread)
     out = pathlib.Path(_OUT.value)
     files.write(made, out)
     print(summary(made))

@@ -46,6 +46,7 @@ def known_levels() -> Mapping[str, Mapping[str, object]]:
     return {level["dataset"]: level for level in found}
 
 
+@functools.cache
 def known_rows() -> Sequence[Row]:
     """A row for each network of each data set, that which takes most first."""
     return rows_of(records.shipped(), known_levels())

@@ -55,6 +55,12 @@ class Analysis:
     comparisons: Sequence[Comparison] = ()
     findings: Sequence[Finding] = ()
 
+    @property
+    def curves(self) -> dict[Group, dict[str, Record]]:
+        """`curves_by_group` of the results; runs in search of a budget have no curve."""
+        within = [result for found in self.results.values() for result in found]
+        return curves_by_group([run for r in within for run in (*r.runs, *r.unfinished)])
+
     def factors(self) -> dict[str, float]:
         """The factor from the frontier's first model to its last, by the convention's label."""
         found = {}
@@ -367,7 +373,7 @@ def _point(point):
 
 
 def _groups(analysis):
-    groups = curves_by_group(analysis.records)
+    groups = analysis.curves
     number = sum(min(MOST_RUNS, len(within)) for within in groups.values())
     each = max(2, MOST_CURVE_POINTS // number) if number else 0
 

@@ -7,12 +7,11 @@ result: it is named, and counts for nothing.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from scipy import stats
 
 from jaxeff import measure
-from jaxeff.measure import Crossing, Estimate
+from jaxeff.measure import Crossing, Estimate, Spread
 from jaxeff.measure.interval import CONFIDENCE
 from jaxeff.records import Record
 from jaxeff.report import publications
@@ -29,21 +28,6 @@ from jaxeff.report.tables import (
     optimizer_text,
     runs_text,
 )
-
-
-class Spread(Protocol):
-    """How much runs of one kind differ, known from other runs.
-
-    Attributes:
-      relative: standard deviation of the logarithm of one run's compute.
-      seeds: number of runs that it is from.
-      level: to which they were trained, as text.
-    """
-
-    relative: float
-    seeds: int
-    level: str
-
 
 KnownSpread = Callable[[str, str], Spread | None]
 """The spread of a packaged model on a data set, by their names; None where it is not known."""
@@ -103,10 +87,7 @@ class Result:
         if len(self.runs) in (1, 2):
             parts.append(f"{runs_text(len(self.runs))}: no interval below three seeds")
             if self.spread is not None:
-                parts.append(
-                    f"one run of its kind spreads by ± {100 * self.spread.relative:.2g} % "
-                    f"({self.spread.seeds} runs, {self.spread.level})"
-                )
+                parts.append(f"one run of its kind spreads by {self.spread.text()}")
         missed = [run for run in self.runs if not run.target.reached]
         if missed:
             named = ", ".join(

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import math
 import statistics
-from typing import NamedTuple
 
 import pytest
 from scipy import stats
@@ -77,7 +76,7 @@ def test_the_page_and_the_tables_say_what_a_sweep_prints(tmp_path):
         "vgg11": at("vgg11", 4, None, 7, scale=2),
         "googlenet": at("googlenet", 4, None, None),
     }
-    text = measure.as_csv(measure.table(runs, "alexnet"), "alexnet")
+    text = measure.as_csv(measure.table(runs, "alexnet"))
     swept = {row["model"]: row for row in csv.DictReader(io.StringIO(text))}
     analysis = analyse([record for found in runs.values() for record in found])
     (table,) = (table for table in analysis.tables if table.name == "measured")
@@ -177,20 +176,12 @@ def test_runs_that_are_not_over_are_no_results_and_missing_seeds_are_counted():
     page.render(analyse(alone))
 
 
-class Known(NamedTuple):
-    """As `jaxeff.measure` gives the spread of a kind."""
-
-    relative: float
-    seeds: int
-    level: str
-
-
 def test_a_single_run_has_the_error_bar_of_its_kind():
     asked = []
 
     def known_spread(model, dataset):
         asked.append((model, dataset))
-        return Known(0.11, 5, "top1:0.98") if model == "alexnet" else None
+        return measure.Spread(0.11, 5, "top1:0.98") if model == "alexnet" else None
 
     own = dataclasses.replace(run().model, name="alexnet", source="0" * 64)
     mine = [dataclasses.replace(record, model=own) for record in at("alexnet", 8)]
@@ -205,8 +196,8 @@ def test_a_single_run_has_the_error_bar_of_its_kind():
     assert high == pytest.approx(7.5 * GAP * math.exp(2.776445 * 0.11), rel=1e-5)
     assert resnet.bar(resnet.estimate()) is None
     assert alexnet.remark == (
-        "one run: no interval below three seeds; one run of its kind spreads by ± 11 % "
-        "(5 runs, top1:0.98)"
+        "one run: no interval below three seeds; one run of its kind spreads by ± 11% "
+        "(standard deviation of 5 seeds, to top1:0.98)"
     )
     (group,) = page_data(analyse(at("alexnet", 8), known_spread=known_spread))["groups"]
     assert group["configurations"][0]["at"][0]["xla"] == [7.5 * GAP, low, high]

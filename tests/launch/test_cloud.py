@@ -1,4 +1,4 @@
-"""Job files: what they would do, what they do when a step fails, whether their readers take them."""
+"""Job files: what they do, what they do when a step fails, and whether their readers take them."""
 
 import itertools
 import json

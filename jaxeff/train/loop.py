@@ -22,6 +22,7 @@ from jaxeff.train.trainer import Trainer
 # batches in between do not fill the memory, and that a run soon stops.
 STEPS_IN_FLIGHT = 8
 SECONDS_IN_FLIGHT = 4
+SECONDS_TO_CLOSE = 4
 
 
 def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
@@ -51,9 +52,15 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
     with (
         hooks.heeding_signals(display.line, stop.request),
         workdir.hold(run.workdir, is_writer=is_writer),
-        contextlib.closing(Session(run, display, stop, link)) as session,
     ):
-        session.finish(session.train())
+        session = Session(run, display, stop, link)
+        try:
+            session.finish(session.train())
+        except BaseException:
+            # After an error the threads of a library may wait for each other for ever.
+            hooks.within(SECONDS_TO_CLOSE, session.close)
+            raise
+        session.close()
         return session.progress.record()
 
 
@@ -78,7 +85,7 @@ class Session:
         stop: hosts.StopPoint | None = None,
         link: hosts.Link | None = None,
     ):
-        self.run = run
+        self.run, self._display = run, display
         self._stop = hosts.StopPoint() if stop is None else stop
         workdir.check_same_sources(run.workdir, run.sources)
         cost = accounting.training_cost(
@@ -96,6 +103,8 @@ class Session:
             workdir.write_sources(run.workdir, run.sources)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
         is_new = self._checkpoints.latest_step is None
+        if is_new and (lost := workdir.progress_without_checkpoint(run.workdir)):
+            display.line(lost)
         self.trainer = Trainer(run, None if is_new else self._restore, self._stop)
         self._profiler = hooks.Profiler(run.workdir / "profile" if run.profile else None)
         self._output = Output(self.progress, display, is_writer=jax.process_index() == 0)
@@ -237,7 +246,7 @@ class Session:
 
     def _restore(self, like):
         """The state of the newest checkpoint; `progress` goes on from there."""
-        state, kept = self._checkpoints.restore(like)
+        state, kept = self._checkpoints.restore(like, self._display.line)
         self.progress.resume(kept)
         workdir.check_same_run(
             self.run.workdir,
@@ -249,6 +258,7 @@ class Session:
 
     def _save(self):
         """Starts a checkpoint."""
+        workdir.check_there(self.run.workdir)
         self._checkpoints.save(
             self.progress.step, self.trainer.host_state(), self.progress.to_json()
         )

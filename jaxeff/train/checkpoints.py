@@ -3,8 +3,11 @@
 Each carries a digest of both, so that bit rot is no other state.
 """
 
+import errno
 import hashlib
 import json
+import logging
+import os
 from collections.abc import Callable
 
 import jax
@@ -14,6 +17,9 @@ import orbax.checkpoint as ocp
 from jaxeff.atomic import is_remote
 from jaxeff.errors import UsageError
 from jaxeff.train.workdir import Folder
+
+# Orbax logs the traceback of what it raises, in each thread that comes across it.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 
 class Checkpoints:
@@ -142,4 +148,7 @@ def _digest(state, progress):
 
 def _reason(error):
     text = " ".join(str(error).split()) or type(error).__name__
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if os.strerror(number) in text:  # TensorStore's messages are of several hundred words.
+            return os.strerror(number)
     return text if len(text) <= 200 else text[:200] + "…"

@@ -29,6 +29,7 @@ SILENCE_SECONDS = 20
 LOST = 75
 _ALIVE_SECONDS = 2
 _SAY_SECONDS = 10
+_COMPILE_PATIENCE = 120
 _RETRY_SECONDS = 0.3
 _MOST_BYTES = 2**20
 _FINISHED = "finished"
@@ -165,6 +166,7 @@ class Link:
         topic: str,
         facts: Mapping[str, object],
         unless: Callable[[], bool] = lambda: False,
+        patience: float = _SAY_SECONDS,
     ) -> bool:
         """Waits until every process has come here with the same facts.
 
@@ -172,6 +174,7 @@ class Link:
           topic: which of several agreements this is; each is made once.
           facts: JSON values by name.
           unless: ends the wait.
+          patience: seconds after which it says for whom it waits, again and again.
 
         Returns:
           False where `unless` ended it.
@@ -186,9 +189,9 @@ class Link:
                 if unless():
                     return False
                 self.condition.wait(0.5)
-                if time.monotonic() - said > _SAY_SECONDS:
+                if time.monotonic() - said > patience:
                     said = time.monotonic()
-                    _say(f"waiting for {self._missing(topic)}")
+                    _say(f"waiting for {self._missing(topic)} to come as far as this process")
             difference = self._settled[topic]
         if difference is not None:
             raise UsageError(difference)
@@ -424,7 +427,8 @@ class StopPoint:
         if self._link is None:
             return True
         self._compiled += 1
-        return self._link.agree(f"compiled {self._compiled}", {}, unless=lambda: self.is_set)
+        topic = f"compiled {self._compiled}"
+        return self._link.agree(topic, {}, lambda: self.is_set, _COMPILE_PATIENCE)
 
     def _claim(self):
         self._frozen = True

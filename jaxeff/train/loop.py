@@ -43,7 +43,10 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
     Raises:
       UsageError: the batch size does not suit the devices, the processes are told different
         things, the workdir cannot be used or holds another run, or an example cannot be read.
+      ValueError: there are several processes, and no `link` to stop them together.
     """
+    if jax.process_count() > 1 and link is None:
+        raise ValueError("several processes: give the link that train.join_processes returns")
     for span in run.spans:
         parallel.check_batch_size(span.batch_size, run.recipe.accumulate)
     is_writer = jax.process_index() == 0

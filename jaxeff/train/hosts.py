@@ -46,7 +46,7 @@ def join_processes(
     Args:
       coordinator_address: `host:port` of the first process. Without it, the platform's word is
         taken (Cloud TPU, GKE, Slurm, Open MPI); where it says nothing, this process stays alone.
-      num_processes: of the run.
+      num_processes: of the run; 1 alone keeps this process alone, whatever the platform says.
       process_id: number of this process, from 0.
       timeout: seconds to wait for the others.
 
@@ -57,6 +57,8 @@ def join_processes(
       UsageError: the arguments do not fit together or with the others', the port is in use, or a
         process is missing, which is named.
     """
+    if num_processes == 1 and not process_id:
+        return None
     given = [a is not None for a in (coordinator_address, num_processes, process_id)]
     if any(given) and not all(given):
         raise UsageError(
@@ -65,7 +67,7 @@ def join_processes(
         )
     if not any(given):
         coordinator_address, num_processes, process_id = _announced(timeout)
-    if num_processes is None or (num_processes == 1 and process_id == 0):
+    if num_processes in (None, 1):
         return None
     if not 0 <= process_id < num_processes:
         raise UsageError(

@@ -181,7 +181,12 @@ _COORDINATOR = flags.DEFINE_string(
     None,
     "host:port of the first of several hosts, where the platform does not announce itself.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.", lower_bound=1)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes",
+    None,
+    "Processes of the run; 1 keeps this one alone, whatever the platform announces.",
+    lower_bound=1,
+)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 _JOIN_TIMEOUT = flags.DEFINE_float(

@@ -72,8 +72,8 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
                 f"the weights do not fit {name}: {key} has shape {value.shape}, which gives "
                 f"{ours[path].shape}, and the model has {wanted[path]}"
             )
-        if not np.issubdtype(value.dtype, np.number) or np.iscomplexobj(value):
-            raise UsageError(f"{key} is {value.dtype}, and a weight is a number")
+        if value.dtype.kind in "cOSUmM":  # NumPy calls bfloat16 another kind than its own numbers.
+            raise UsageError(f"{key} is {value.dtype}, and a weight is a real number")
     _check_finite(arrays)
     converted = {path: np.asarray(value, np.float32) for path, value in ours.items()}
     return {"batch_stats": {}, **traverse_util.unflatten_dict(converted)}

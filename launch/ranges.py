@@ -43,9 +43,9 @@ class Texts:
     pattern: str
     form: str
 
-    def problem(self, value: str) -> str | None:
-        """What is wrong with a text; None where nothing is."""
-        return None if re.fullmatch(self.pattern, value, re.ASCII) else f"give {self.form}"
+    def problem(self, value: str | int) -> str | None:
+        """What is wrong with a text, or a number as text; None where nothing is."""
+        return None if re.fullmatch(self.pattern, str(value), re.ASCII) else f"give {self.form}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,14 +81,17 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "seed": Numbers(0, WHOLE_32_BITS),
     "split_seed": Numbers(0, WHOLE_32_BITS),
     "seeds": Texts(r"\s*\d{1,10}(-\d{1,10})?(\s*,\s*\d{1,10}(-\d{1,10})?)*\s*", "0,1,2 or 0-4"),
-    "target": Texts(r"\w+:[-+.\w]+", "METRIC:VALUE, such as top1:0.95"),
+    "target": Texts(r"\w+:[-+.\w]+(\s*,\s*\w+:[-+.\w]+)*", "METRIC:VALUE, such as top1:0.95"),
     "until": Texts(r"[\d.eE+-]+%?", "a fraction above 0, such as 10%"),
+    "budget_precision": Texts(r"[\d.eE+-]+%?", "a fraction above 0, such as 10%"),
     "most_seeds": Numbers(1, 1000),
     # How it runs.
     "num_workers": Numbers(0, 1024),
     "log_every": _COUNT,
     "checkpoint_every": Numbers(0, 1e9),
     "parallel": Numbers(1, 1024),
+    "accumulate": Numbers(1, 1_000_000),
+    "join_timeout": Numbers(1, 1e6),
     "threads": Numbers(1, 4096),
     "cores": Texts(r"\d{1,4}", "numbers of cores, such as 1,2"),
     "coordinator_address": Texts(r"([^\s:]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}", "HOST:PORT"),
@@ -100,7 +103,7 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "steps": Numbers(1, 1_000_000),
     # What is planned.
     "devices": Numbers(1, 10_000_000),
-    "utilization": Numbers(0, 1, above=True),
+    "attained": Numbers(0, 1, above=True),
     "price_per_chip_hour": Numbers(0, 1e9),
     "train_images": Numbers(1, 1e12),
     "validation_images": Numbers(0, 1e12),
@@ -118,6 +121,8 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "import": _PATH,
     "export_sota": _PATH,
     "config": _PATH,
+    "pack": _PATH,
+    "compiled": _PATH,
     "torch_weights": _PATH,
 }
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 
+import ranges
 from absl import flags
 
 # `import models` is ours, whatever lies in the current folder; in a wheel nothing else finds it.
@@ -59,7 +60,8 @@ def run(
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]
-    except flags.Error as error:
+        ranges.check(flags.FLAGS)
+    except (flags.Error, OSError, ValueError) as error:  # A --flagfile may be anything.
         _fail(program, " ".join(str(error).split()))
     subcommand = ()
     if subcommands is not None:
@@ -130,7 +132,10 @@ def _fail(program, message):
 
 
 def _say(program, message):
-    print(f"{program}: {message} (--help explains the flags)", file=sys.stderr)
+    from jaxeff.cells import visible
+
+    # What was given may hold anything, such as sequences that a terminal would obey.
+    print(f"{program}: {visible(message)} (--help explains the flags)", file=sys.stderr)
 
 
 def _end(status):

@@ -240,9 +240,11 @@ def print_csv(rows: list[dict], headlines: dict[str, float]) -> None:
     import sys
 
     del headlines  # They follow from the columns.
+    from jaxeff.cells import inert
+
     writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({column: inert(cell) for column, cell in row.items()} for row in rows)
 
 
 PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}

@@ -69,8 +69,11 @@ def step_and_shapes(
 
 def _paper_training(model, image_size: int, batch_size: int, num_classes: int):
     """Returns a model, the paper's recipe for it and the task."""
+    import networks
+
     from jaxeff import compute, data, tasks, train
 
+    networks.require_size(model, image_size)
     recipe = train.resolve(
         "paper", model.name, train_examples=compute.IMAGENET_EPOCH_IMAGES, batch_size=batch_size
     )

@@ -1,6 +1,7 @@
 """What `--model` and `--models` mean: packaged networks, and those of the user's own files."""
 
 import ast
+import bisect
 import dataclasses
 import datetime
 import difflib
@@ -146,9 +147,11 @@ def parse_args(text: str) -> dict[str, object]:
     source = f"f({text})"
     try:
         call = ast.parse(source, mode="eval").body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UsageError(wrong) from error
     if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        raise UsageError(wrong)
+    if not isinstance(call.func, ast.Name):  # Such as of `a=1)(b=2`.
         raise UsageError(wrong)
     if len({keyword.arg for keyword in call.keywords}) < len(call.keywords):
         raise UsageError(f"--model_args={text}: gives an argument twice")
@@ -156,17 +159,71 @@ def parse_args(text: str) -> dict[str, object]:
     for keyword in call.keywords:
         try:
             value = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             value = ast.get_source_segment(source, keyword.value)
         try:
             json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"--model_args: {keyword.arg}={value!r}: give a number, text, True, False, None, "
                 "or a tuple or dictionary of them"
             ) from error
         found[keyword.arg] = value
     return found
+
+
+def require_size(model: ModelSpec, image_size: int) -> None:
+    """Checks that images of `image_size` are large enough for the layers of a network.
+
+    Nothing is computed. What else is wrong with a network of the user's own is told when it is
+    trained or counted.
+
+    Raises:
+      UsageError: at some layer no pixel is left of them; says how large they have to be.
+    """
+    if image_size >= NEEDS_NO_CHECK or _pixels_are_left(model, image_size):
+        return
+    sizes = range(image_size + 1, NEEDS_NO_CHECK)
+    enough = sizes.start + bisect.bisect_left(
+        sizes, True, key=lambda size: _pixels_are_left(model, size)
+    )
+    raise UsageError(
+        f"--image_size={image_size}: no pixel is left after the layers of {model.name}; give "
+        f"{enough} or more"
+    )
+
+
+NEEDS_NO_CHECK = 64
+"""Side in pixels that every packaged network takes: AlexNet needs 63."""
+
+
+def _pixels_are_left(model, image_size):
+    import jax
+    import jax.numpy as jnp
+
+    from jaxeff.train import user_module
+
+    try:
+        module = model.make_module(10)
+        images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+        streams = user_module.initial_streams(module, jax.random.key(0))
+        variables = jax.eval_shape(lambda: module.init(streams, jnp.zeros(images.shape)))
+        program = jax.make_jaxpr(module.apply)(variables, images)
+    except Exception:
+        return True
+    return not _has_empty_arrays(program.jaxpr)
+
+
+def _has_empty_arrays(jaxpr):
+    for equation in jaxpr.eqns:
+        if any(0 in getattr(out.aval, "shape", ()) for out in equation.outvars):
+            return True
+        for parameter in equation.params.values():
+            for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns") and _has_empty_arrays(inner):
+                    return True
+    return False
 
 
 def _load_users(place, name, specification, args, folder=None):

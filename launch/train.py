@@ -181,7 +181,12 @@ _COORDINATOR = flags.DEFINE_string(
     None,
     "host:port of the first of several hosts, where the platform does not announce itself.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.", lower_bound=1)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes",
+    None,
+    "Processes of the run; 1 keeps this one alone, whatever the platform announces.",
+    lower_bound=1,
+)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 _JOIN_TIMEOUT = flags.DEFINE_float(
@@ -238,8 +243,6 @@ def _run_from_flags():
     if _MODEL.value is None:
         raise UsageError(f"--model is missing: give FILE.py:NAME or one of {models.summary()}")
     model = networks.load(_MODEL.value, _MODEL_ARGS.value)
-    if not _EVAL_EVERY.value > 0:
-        raise UsageError(f"--eval_every={_EVAL_EVERY.value}: give a number of epochs above 0")
     dataset = data.load(
         _DATASET.value,
         data_dir=_DATA_DIR.value,
@@ -249,6 +252,7 @@ def _run_from_flags():
         split_seed=_SPLIT_SEED.value,
     )
     recipe, recipe_sources = _recipe(model.name, dataset)
+    _check_sizes(model, dataset, recipe)
     task = tasks.ImageClassification(
         dataset,
         dataset.image_size,
@@ -289,6 +293,40 @@ def _run_from_flags():
         command=cli.command(),
         kernels=cli.kernels(),
     )
+
+
+# So many evaluations, and steps, are more than any run has; their lists fill the memory.
+MOST_EVALUATIONS, MOST_STEPS = 100_000, 100_000_000
+
+
+def _check_sizes(model, dataset, recipe) -> None:
+    """Ends the run where flags do not fit each other, the model or the data."""
+    import networks
+
+    from jaxeff.errors import UsageError
+
+    changes = (phase.changes for phase in recipe.phases)
+    networks.require_size(
+        model,
+        min([dataset.image_size, *(c["image_size"] for c in changes if "image_size" in c)]),
+    )
+    if _BATCH_SIZE.value is not None and _BATCH_SIZE.value > len(dataset.train):
+        raise UsageError(
+            f"--batch_size={_BATCH_SIZE.value}: {dataset.name} has {len(dataset.train):,} training "
+            "images; give at most that"
+        )
+    evaluations = recipe.epochs / _EVAL_EVERY.value
+    if evaluations > MOST_EVALUATIONS:
+        raise UsageError(
+            f"--eval_every={_EVAL_EVERY.value:g}: {evaluations:.3g} evaluations in "
+            f"{recipe.epochs:g} epochs; give one that makes at most {MOST_EVALUATIONS:,}"
+        )
+    steps = recipe.epochs * len(dataset.train) / recipe.batch_size
+    if steps > MOST_STEPS:
+        raise UsageError(
+            f"--epochs={recipe.epochs:g}: {steps:.3g} steps of {recipe.batch_size} images; give "
+            f"a number that makes at most {MOST_STEPS:,}"
+        )
 
 
 def _recipe(model_name, dataset):

@@ -35,6 +35,7 @@ ENTRIES = ("state_dict", "model_state_dict", "model", "net", "model_ema", "state
 # What wrappers put in front of every name: `DataParallel` and `AveragedModel`, `torch.compile`,
 # and the attribute of a Lightning module that holds the network.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+MOST_CLASSES = 1_000_000
 # What wrappers count beside the parameters.
 _COUNTERS = ("num_batches_tracked", "n_averaged")
 
@@ -61,18 +62,20 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> dict:
     wanted = _shapes(name, fields)
     theirs = {path: torch_name(path) for path in wanted}
     _check_names(name, set(theirs.values()), set(arrays))
-    _check_finite(arrays)
-    converted = {}
+    ours = {}
     for path, key in theirs.items():
-        value = np.asarray(arrays[key], np.float32)
+        value = arrays[key]
         axes = LEAVES[path[-1]][1].get(value.ndim)
-        value = value if axes is None else value.transpose(axes)
-        if value.shape != wanted[path]:
+        ours[path] = value if axes is None else value.transpose(axes)
+        if ours[path].shape != wanted[path]:
             raise UsageError(
-                f"the weights do not fit {name}: {key} has shape {arrays[key].shape}, which gives "
-                f"{value.shape}, and the model has {wanted[path]}"
+                f"the weights do not fit {name}: {key} has shape {value.shape}, which gives "
+                f"{ours[path].shape}, and the model has {wanted[path]}"
             )
-        converted[path] = value
+        if value.dtype.kind in "cOSUmM":  # NumPy calls bfloat16 another kind than its own numbers.
+            raise UsageError(f"{key} is {value.dtype}, and a weight is a real number")
+    _check_finite(arrays)
+    converted = {path: np.asarray(value, np.float32) for path, value in ours.items()}
     return {"batch_stats": {}, **traverse_util.unflatten_dict(converted)}
 
 
@@ -85,7 +88,11 @@ def num_classes(name: str, state_dict: Mapping[str, np.ndarray], **fields) -> in
     arrays, marker = _present_arrays(name, state_dict, fields), 1009
     shapes = _shapes(name, {**fields, "num_classes": marker})
     heads = [torch_name(path) for path, shape in shapes.items() if shape == (marker,)]
-    return next((len(arrays[head]) for head in heads if head in arrays), 1000)
+    biases = [arrays[head] for head in heads if head in arrays and arrays[head].ndim == 1]
+    count = len(biases[0]) if biases else 1000
+    if not 1 <= count <= MOST_CLASSES:
+        raise UsageError(f"the weights tell {count:,} classes apart: give 1 to {MOST_CLASSES:,}")
+    return count
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -119,7 +126,7 @@ def _read_safetensors(path):
 
     try:
         return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
+    except Exception as error:  # The reader raises whatever a header leads it to.
         raise UsageError(f"{path}: no readable safetensors file ({_one_line(error)})") from error
 
 
@@ -151,9 +158,15 @@ def _read_pickle(path):
             f"{path} holds no weights by name: found {held:.200}, expected a state_dict, or one "
             f"below {', '.join(ENTRIES)}"
         )
+    elements, size = sum(value.numel() for value in weights.values()), path.stat().st_size
+    if elements > _MOST_VIEWS * size:
+        raise UsageError(
+            f"{path} says that its weights are {elements:,} numbers and has {size:,} bytes: they "
+            "are views of the same few; save them as they are, value.contiguous()"
+        )
     try:
         return {key: value.detach().float().numpy() for key, value in weights.items()}
-    except (TypeError, RuntimeError, NotImplementedError) as error:
+    except (TypeError, RuntimeError, NotImplementedError, MemoryError) as error:
         raise UsageError(
             f"{path}: not all weights are plain arrays ({_one_line(error)}); save them as float32"
         ) from error
@@ -169,6 +182,8 @@ READERS = {
 }
 """The reader of each ending of a file's name."""
 
+# Names may share an array, as tied weights do, but not many.
+_MOST_VIEWS = 8
 # How PyTorch names what it would have to run code for.
 _CODE = re.compile(r"(?<=GLOBAL )[\w.]+|TorchScript")
 _ADVICE = re.compile(

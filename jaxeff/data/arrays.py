@@ -13,6 +13,7 @@ Images are uint8 `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W]`; labels are integ
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +107,20 @@ class _Archive:
 
     def __getitem__(self, key: str) -> np.ndarray:
         with self._naming_the_file(key):
+            size = self._opened.zip.getinfo(self._entry(key)).file_size
+            if size > (memory := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+                raise ValueError(
+                    f"{key} has {size / 1e9:,.0f} GB when it is unpacked, and this machine "
+                    f"{memory / 1e9:,.0f} GB of memory"
+                )
             array = self._opened[key]
         if not isinstance(array, np.ndarray):
             raise UsageError(f"{key} of {self.file} is no array: {_EXPECTED}")
         return array
+
+    def _entry(self, key):
+        """The name in the archive of the array `key`."""
+        return key if key in self._opened.zip.namelist() else f"{key}.npy"
 
     @contextlib.contextmanager
     def _naming_the_file(self, key=None):

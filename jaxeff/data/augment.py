@@ -24,7 +24,14 @@ from jaxeff.errors import UsageError
 warnings.filterwarnings("ignore", message="(?i).*corrupt exif", module=r"PIL\.")
 
 # PIL warns of photographs of more than 90 million pixels, and refuses twice as many as an attack.
-Image.MAX_IMAGE_PIXELS = 400_000_000
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS = jpeg.MOST_PIXELS
+# The largest image of that many pixels, uncompressed in 16 bits.
+MOST_BYTES = 6 * MOST_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `open_image` refuses them.
+# What PIL may take a file for. It knows others, of which some are read by programs that it starts.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+# An evaluation resizes no image to more pixels; of a longer one, a part alone is resized.
+_MOST_RESIZED = 50_000_000
 
 _CROP_TRIES = 10
 
@@ -184,7 +191,8 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
 
     `size=224, crop_fraction=224 / 256` is the paper's evaluation: short side to 256, centre 224.
     The long side is cut off to whole pixels, and half a pixel at the crop's corner is rounded to
-    even, as torchvision does.
+    even, as torchvision does. Of an image that is so long that this would make more than 50 million
+    pixels, the middle alone is resized: the same pixels, but for rounding.
 
     Args:
       image: in RGB.
@@ -199,9 +207,23 @@ def evaluation_image(image: Image.Image, size: int, crop_fraction: float) -> np.
         resized = (short, int(short * image.height / image.width))
     else:
         resized = (int(short * image.width / image.height), short)
-    pixels = np.asarray(image.resize(resized, Image.Resampling.BILINEAR))
-    top = round((pixels.shape[0] - size) / 2)
-    left = round((pixels.shape[1] - size) / 2)
+    top, left = round((resized[1] - size) / 2), round((resized[0] - size) / 2)
+    box = None
+    if math.prod(resized) > _MOST_RESIZED:
+        across, down = image.width / resized[0], image.height / resized[1]
+        # Interpolation reaches a pixel of the image or of the result, whichever is larger.
+        margin_x, margin_y = math.ceil(2 + 2 / across), math.ceil(2 + 2 / down)
+        first_x, first_y = max(0, left - margin_x), max(0, top - margin_y)
+        last_x = min(resized[0], left + size + margin_x)
+        last_y = min(resized[1], top + size + margin_y)
+        # PIL's boxes have few digits, so they are told from where the pixels begin that they need.
+        x, y = math.floor(first_x * across), math.floor(first_y * down)
+        right, bottom = min(image.width, last_x * across), min(image.height, last_y * down)
+        image = image.crop((x, y, math.ceil(right), math.ceil(bottom)))
+        box = (first_x * across - x, first_y * down - y, right - x, bottom - y)
+        resized = (last_x - first_x, last_y - first_y)
+        top, left = top - first_y, left - first_x
+    pixels = np.asarray(image.resize(resized, Image.Resampling.BILINEAR, box))
     return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
 
@@ -210,7 +232,8 @@ def decode(image: ImageLike, name: object = None) -> Image.Image:
 
     Transparency is dropped, the camera's orientation tag is applied to TIFF files alone, and of
     several pages or frames the first is taken, as torchvision (PIL) does. Pixels of more than 16
-    bits or of floating point are refused: nothing says which value is white.
+    bits or of floating point are refused: nothing says which value is white. So are files of other
+    formats than `FORMATS`, and images of more than `MOST_PIXELS`.
 
     Args:
       image: path or bytes of an image file, array uint8 `[height, width, 3]`, or a PIL image.
@@ -225,10 +248,25 @@ def decode(image: ImageLike, name: object = None) -> Image.Image:
         return _to_rgb(image)
     content = _content(image)
     try:
-        with Image.open(io.BytesIO(content)) as file:
+        with open_image(io.BytesIO(content)) as file:
             return _to_rgb(file)
     except Exception as error:  # PIL's parsers let through whatever broken bytes make them raise
         raise UsageError(_cannot_decode(image if name is None else name, error)) from error
+
+
+def open_image(file: str | os.PathLike | io.BytesIO) -> Image.Image:
+    """The image in `file`, of one of `FORMATS`; only its header has been read.
+
+    Raises:
+      Exception: it is none, has more than `MOST_PIXELS`, or whatever its bytes lead PIL to.
+    """
+    image = Image.open(file, formats=FORMATS)
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise ValueError(
+            f"{image.width:,} x {image.height:,} pixels, and an image has {MOST_PIXELS:,} at most"
+        )
+    return image
 
 
 def _content(image):
@@ -237,8 +275,13 @@ def _content(image):
         return image
     try:
         # PIL would read the file in some forty pieces, and threads would pass the GIL at each.
-        return Path(image).read_bytes()
-    except OSError as error:
+        with open(image, "rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+                raise UsageError(
+                    _cannot_decode(image, ValueError(f"{size:,} bytes, more than any image has"))
+                )
+            return file.read()
+    except (OSError, ValueError) as error:  # A name with a zero byte is a ValueError.
         raise UsageError(_cannot_decode(image, error)) from error
 
 
@@ -249,7 +292,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels, of which nothing says what is white")
     if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
-        pixels = np.asarray(image).astype(np.int64)
+        pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() >= 1 << 16:
             raise ValueError("pixels of 32 bits, of which nothing says what is white")
         return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")

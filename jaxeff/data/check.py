@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from jaxeff.data.augment import decode
+from jaxeff.data.augment import decode, open_image
 from jaxeff.data.concurrency import in_threads
 from jaxeff.data.dataset import ArraySource, Source
 from jaxeff.errors import UsageError
@@ -102,5 +101,5 @@ def _failures(
 def _open(image) -> None:
     if isinstance(image, np.ndarray):
         return
-    with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image):
+    with open_image(io.BytesIO(image) if isinstance(image, bytes) else image):
         pass

@@ -12,6 +12,7 @@ import os
 import pathlib
 import time
 import zipfile
+import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,7 +41,7 @@ def read(root: bytes) -> dict[str, np.ndarray] | None:
         with ThreadPoolExecutor(_THREADS) as pool:
             now = pool.map(lambda folder: os.stat(folder).st_mtime_ns, folders, chunksize=64)
             return arrays if list(now) == times.tolist() else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from jaxeff.data.augment import open_image
 from jaxeff.data.dataset import Dataset, shown
 from jaxeff.errors import UsageError
 
@@ -368,7 +368,10 @@ def _table(file: str):
     import pyarrow as pa
 
     with _naming(file, "Arrow"):
-        return pa.ipc.open_stream(pa.memory_map(file)).read_all()
+        table = pa.ipc.open_stream(pa.memory_map(file)).read_all()
+        # Offsets that lead out of the file would be followed.
+        table.validate(full=True)
+        return table
 
 
 @contextlib.contextmanager
@@ -410,7 +413,7 @@ def _common_size(*sources: ArrowSource) -> tuple[int | None, int | None]:
     for source in sources:
         for index in range(0, len(source), -(-len(source) // _LOOKED_AT)):
             try:
-                with Image.open(io.BytesIO(source[index]["image"])) as image:
+                with open_image(io.BytesIO(source[index]["image"])) as image:
                     sizes.add((image.height, image.width))
             except Exception:  # Whether a broken image stops the run is decided where it is used.
                 return None, None
@@ -420,7 +423,7 @@ def _common_size(*sources: ArrowSource) -> tuple[int | None, int | None]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} cannot be read ({' '.join(str(error).split())[:150]}): save or copy the data "
             "set again"

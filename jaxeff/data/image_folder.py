@@ -17,6 +17,7 @@ import collections
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -365,7 +366,12 @@ def _list(
                     if not loops:
                         folders.append(entry.name)
                 elif entry.name.lower().endswith(_EXTENSIONS):
-                    images.append((entry.name, entry.stat().st_size))
+                    status = entry.stat()
+                    if not stat.S_ISREG(status.st_mode):  # Reading a pipe might never end.
+                        raise UsageError(
+                            f"{_show(entry.path)} is no file with an image in it: remove it"
+                        )
+                    images.append((entry.name, status.st_size))
                 else:
                     if entry.is_symlink():
                         entry.stat()  # fails where it leads nowhere: to a folder, it may have been

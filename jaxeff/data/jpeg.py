@@ -25,6 +25,8 @@ import simplejpeg
 # The loader has a thread or a process for each core already.
 cv2.setNumThreads(1)
 
+# PIL is left to refuse larger images.
+MOST_PIXELS = 400_000_000
 # Rows are decoded in blocks of this many; colour upsampling alone needs rows of the next block.
 _BLOCK_ROWS = 16
 # Below this ratio the filter would change less than rounding does.
@@ -71,7 +73,7 @@ def frame(content: bytes) -> Frame | None:
             height = int.from_bytes(content[position + 5 : position + 7])
             width = int.from_bytes(content[position + 7 : position + 9])
             ordinary = content[position + 4] == 8 and content[position + 9] in (1, 3)
-            if not (ordinary and height and width):
+            if not (ordinary and 0 < height * width <= MOST_PIXELS):
                 return None
             return Frame(height, width, marker in _SEQUENTIAL, position)
         if marker in _OTHER:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from jaxeff.cells import inert
 from jaxeff.measure.budget import Budget
 from jaxeff.measure.crossing import Crossing, crossing
 from jaxeff.measure.interval import Estimate, compute_to_level, factor, relative_spread
@@ -140,10 +141,10 @@ def as_csv(rows: Sequence[Row]) -> str:
         first = row.records[0]
         writer.writerow(
             [
-                row.name,
-                first.model.name,
-                first.recipe["name"],
-                first.dataset.name,
+                inert(row.name),
+                inert(first.model.name),
+                inert(first.recipe["name"]),
+                inert(first.dataset.name),
                 f"{row.metric}:{row.level:g}",
                 " ".join(str(record.seed) for record in row.records),
                 row.train_flops.missed,

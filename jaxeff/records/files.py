@@ -8,16 +8,27 @@ from jaxeff.errors import UsageError
 from jaxeff.records import validation, version1
 from jaxeff.records.record import Record
 
+LARGEST_BYTES = 20_000_000
+"""The size of a record of 50 000 evaluations; no record of a run is larger."""
+
 
 def read(path: str | os.PathLike) -> Record:
     """Reads and validates the record at `path`, of this version or an earlier one.
 
     Raises:
-      UsageError: the file is missing, is no JSON or is no valid record.
+      UsageError: the file is missing, too large, no JSON or no valid record.
     """
     path = as_path(path)
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise ValueError(f"a record has at most {LARGEST_BYTES / 1e6:.0f} MB")
+        fields = json.loads(
+            content.decode(), parse_constant=_refuse_constant, parse_int=_short_integer
+        )
+    except RecursionError as error:
+        raise UsageError(f"{path}: not a readable record (nested too deep)") from error
     except (OSError, ValueError) as error:
         reason = validation.one_line(str(error))
         raise UsageError(f"{path}: not a readable record ({reason})") from error
@@ -55,3 +66,10 @@ def write(path: str | os.PathLike, record: Record) -> None:
 
 def _refuse_constant(name):
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _short_integer(digits):
+    """The integer; a longer one takes Python a time that grows with the square of its length."""
+    if len(digits) > validation.MOST_DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)

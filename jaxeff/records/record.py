@@ -325,9 +325,15 @@ def _segment(fields):
 
 
 def _plain(value):
-    """Tuples as lists and mappings as dictionaries, as JSON returns them."""
+    """Tuples as lists and mappings as dictionaries, as JSON returns them.
+
+    Names of files may have bytes that are no UTF-8, which Python keeps as lone surrogates: they are
+    written out.
+    """
     if isinstance(value, Mapping):
-        return {key: _plain(child) for key, child in value.items()}
+        return {_plain(key): _plain(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(child) for child in value]
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
     return value

@@ -12,10 +12,14 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jaxeff.cells import visible
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.records import Record
-from jaxeff.report import publications, published, tables
+from jaxeff.records.validation import YEARS
+from jaxeff.report import publications, published, sota_file, tables
+from jaxeff.report.imagenet import few_classes, is_imagenet
+from jaxeff.report.sota_file import COLUMNS
 from jaxeff.report.tables import BASELINE, charged_examples, group_of
 from jaxeff.report.trends import Point
 
@@ -23,48 +27,62 @@ if TYPE_CHECKING:
     from jaxeff.measure import Estimate
     from jaxeff.report.measured import Result
 
-COLUMNS = (
-    "Metric",
-    "Publication Date",
-    "Publication",
-    "Publication link",
-    "Compute (teraflops-s/days)",
-    "Reduction Factor",
-    "Analysis",
-    "Analysis link",
-)
+LARGEST_BYTES = 20_000_000
+"""Of a file that is imported: a hundred thousand rows."""
+
+LONGEST_CELL = 2000
+"""Characters of a metric, a publication or a number."""
+
 _IMAGENET_LEVELS = {("top5", 0.791): "AlexNet", ("top5", 0.929): "ResNet-50"}
 
 
 def metric_name(record: Record) -> str:
-    """`AlexNet` or `ResNet-50` for their levels on ImageNet, otherwise data and level in words."""
+    """`AlexNet` or `ResNet-50` for their levels on ImageNet, otherwise data and level in words.
+
+    Two sets of one name differ by the beginning of their fingerprint.
+    """
     level = _IMAGENET_LEVELS.get((record.target.metric, record.target.value))
-    if record.dataset.name == "imagenet2012" and level:
+    if level and is_imagenet(record):
         return level
-    return group_of(record).label
+    label = group_of(record).label
+    if few_classes(record):
+        label += f" of {record.task['num_classes']} classes"
+    return f"{label} (data {record.dataset.fingerprint[:8]})"
 
 
-def export(records: Sequence[Record], baseline: str = BASELINE) -> tuple[str, str]:
+def export(
+    records: Sequence[Record], baseline: str = BASELINE, existing: str | None = None
+) -> tuple[str, str]:
     """Makes the CSV file of the published rows and our records', and the analysis behind ours.
 
     A row is the median over a configuration's runs, in the paper's convention (3 x forward
     multiply-accumulates x images), so that it compares with the published rows. It needs a date of
-    publication, runs of which more than half got there, and what its level's factors are against: a
-    published row, or runs of the model `baseline`. What lacks one of them stands in the analysis
-    alone.
+    publication, runs of which more than half got there, and what its level's factors are against:
+    a row that is there, or runs of the model `baseline`. What lacks one of them stands in the
+    analysis alone.
+
+    Args:
+      records: of runs; those of a search for a budget are left out.
+      baseline: name of the model against which factors are.
+      existing: text of a file of such rows, which stay byte for byte as they are, ours behind them;
+        None takes the published ones. A row that is there already is not written again.
 
     Returns:
       The CSV file's text, and the analysis as Markdown.
+
+    Raises:
+      UsageError: `existing` has not the columns.
     """
+    from jaxeff import measure
     from jaxeff.report import measured  # SciPy takes a second to import.
 
-    rows = [_published_row(row) for row in published.sota()]
-    base = {}
-    for row in published.sota():
-        base.setdefault(row.metric, row.teraflop_s_days.value * TERAFLOP_S_DAY)
+    existing = sota_file.published_text() if existing is None else existing
+    columns, days_of_first = sota_file.columns_and_bases(existing)
+    base = {metric: days * TERAFLOP_S_DAY for metric, days in days_of_first.items()}
+    crossed, rows = [record for record in records if not measure.is_of_search(record)], []
     # Of each level: results with their compute. The baseline's is its level's first row.
     levels: dict[str, list[tuple[Result, Estimate]]] = {}
-    for within in measured.results(records).values():
+    for within in measured.results(crossed).values():
         first = measured.baseline_of(within, baseline)
         for result in sorted(within, key=lambda result: result is not first):
             if result.runs:
@@ -89,11 +107,8 @@ def export(records: Sequence[Record], baseline: str = BASELINE) -> tuple[str, st
             lines += _analysis(metric, result, estimate, missing)
     if not levels:
         lines.append("No record of a run that is over was given: all rows are published ones.")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([[inert(cell) for cell in row] for row in rows])
-    return text.getvalue(), "\n".join(lines) + "\n"
+    text = sota_file.with_rows(existing, columns, rows)
+    return text, "\n".join(map(visible, lines)) + "\n"
 
 
 def _factor(base, result, estimate):
@@ -106,25 +121,6 @@ def _factor(base, result, estimate):
         return measure.factor(base.crossings("paper"), result.crossings("paper"))
     ends = [None if end is None else base / end for end in (estimate.high, estimate.low)]
     return dataclasses.replace(estimate, value=base / estimate.value, low=ends[0], high=ends[1])
-
-
-def inert(cell: object) -> object:
-    """The cell, quoted where a spreadsheet would run it: a record may hold any name."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
-
-
-def _published_row(row):
-    link = f"https://arxiv.org/abs/{row.arxiv}" if row.arxiv else ""
-    return (
-        row.metric,
-        row.date_as_printed,
-        row.publication,
-        link,
-        row.teraflop_s_days.text,
-        row.factor.text,
-        "AI and Efficiency",
-        "https://arxiv.org/abs/2005.04305",
-    )
 
 
 def _measured_row(metric, result, estimate, factor, is_base):
@@ -151,7 +147,7 @@ def _analysis(metric, result, estimate, missing):
     from jaxeff import measure
     from jaxeff.report import measured
 
-    first = result.first
+    first, few = result.first, few_classes(result.first)
     noun = "image" if "image_size" in first.task else "example"
     lines = [
         f"## {result.key.model}, {metric}",
@@ -159,7 +155,15 @@ def _analysis(metric, result, estimate, missing):
         *([f"- Not among the rows: {missing}."] if missing else []),
         f"- Recipe: {result.key.text}.",
         f"- Level: {group_of(first).level_text} on {first.dataset.name} "
-        f"({first.dataset.validation_examples:,} validation {noun}s, each counted once).",
+        f"({first.dataset.validation_examples:,} validation {noun}s, each counted once)."
+        + (f" Note: {few}." if few else ""),
+        f"- Data: {first.dataset.train_examples:,} training {noun}s, fingerprint "
+        f"`{first.dataset.fingerprint}`."
+        + (
+            " Taken for ImageNet (ILSVRC 2012) by its numbers of classes and images."
+            if is_imagenet(first)
+            else ""
+        ),
         f"- Forward multiply-accumulates of an {noun}, counted from the program: {_macs(first)}.",
         f"- Compute = 3 x those x {noun}s trained on, up to the evaluation that first met the "
         "level; / 8.64e16 in teraflop/s-days. Evaluation is not charged.",
@@ -209,24 +213,25 @@ def read(path: str | os.PathLike) -> list[tuple[str, Point]]:
         reduction factor does not follow from the first row of its metric (within 10 %).
     """
     path = pathlib.Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--import={path}: cannot be read ({error})") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in COLUMNS[:6] if column not in (reader.fieldnames or ())]
+    fields, lines = _lines(path)
+    missing = [column for column in COLUMNS[:6] if column not in fields]
     if missing:
         raise UsageError(f"--import={path}: the column {missing[0]!r} is missing")
     rows, first = [], {}
-    for number, row in enumerate(reader, start=2):
+    for number, row in lines:
         where = f"--import={path}, line {number}"
+        if any(len(cell or "") > LONGEST_CELL for cell in map(row.get, COLUMNS[:6])):
+            raise UsageError(f"{where}: a cell has more than {LONGEST_CELL:,} characters")
         metric, days = row["Metric"], _positive(row, COLUMNS[4], where)
         factor = _positive(row, COLUMNS[5], where)
         try:
             date = datetime.datetime.strptime(row["Publication Date"] or "", "%m/%d/%Y").date()
+            if date.year not in YEARS:
+                raise ValueError(date)
         except ValueError as error:
             raise UsageError(
-                f"{where}: the date {row['Publication Date']!r} is not month/day/year"
+                f"{where}: the date {row['Publication Date']!r} is not month/day/year, of "
+                f"{YEARS[0]} to {YEARS[-1]}"
             ) from error
         if not metric or not row["Publication"]:
             raise UsageError(f"{where}: Metric and Publication must not be empty")
@@ -243,12 +248,22 @@ def read(path: str | os.PathLike) -> list[tuple[str, Point]]:
     return rows
 
 
-def _positive(row, column, where):
+def _lines(path):
+    """The names of the columns, and each row by them with the number of its line."""
     try:
-        value = float(row[column])
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 < value < math.inf:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise ValueError(f"it has more than {LARGEST_BYTES / 1e6:.0f} MB")
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        return reader.fieldnames or (), [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"--import={path}: cannot be read ({error})") from error
+
+
+def _positive(row, column, where):
+    value = sota_file.number(row[column])
+    if value is None:
         raise UsageError(f"{where}: {column} is {row[column]!r}, not a number above 0")
     return value
 

@@ -1,6 +1,7 @@
 """Reads records, and writes the report's files."""
 
 import csv
+import fnmatch
 import glob
 import io
 import os
@@ -9,26 +10,29 @@ from collections.abc import Sequence
 
 from jaxeff import records
 from jaxeff.atomic import write_atomically
+from jaxeff.cells import inert, visible
 from jaxeff.errors import UsageError
 from jaxeff.report import audit, exchange, figures, page
 from jaxeff.report.analysis import Analysis
 from jaxeff.report.tables import BASELINE, Table
 
-LARGEST_RECORD_BYTES = 20_000_000
-"""The size of a record of 50 000 evaluations; no record of a run is larger."""
-
 
 def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]]:
     """Finds the files that match, each once and in order, and the patterns that match none.
 
-    A pattern that names a folder stands for every `record.json` in it, at any depth.
+    A pattern that names a folder stands for every `record.json` in it, at any depth. Links to
+    folders are followed; a folder that is reached again, such as by a link to one above it, is not
+    searched again. Hidden files and folders match no `*` or `**`.
     """
     found, found_none = {}, []
     for pattern in patterns:
         path = os.path.expanduser(pattern)
+        if "\0" in path:  # No name of a file holds it, and the system refuses to look.
+            found_none.append(pattern)
+            continue
         if os.path.isdir(path):
             path = os.path.join(glob.escape(path), "**", "record.json")
-        matches = sorted(glob.glob(path, recursive=True))
+        matches = sorted(_glob(path))
         files = [pathlib.Path(match) for match in matches if os.path.isfile(match)]
         if not files:
             found_none.append(pattern)
@@ -48,21 +52,70 @@ def read_records(
     valid, refused, seen = [], [], {}
     for path in progress(paths):
         try:
-            size = path.stat().st_size
-            if size > LARGEST_RECORD_BYTES:
-                raise UsageError(
-                    f"{path}: {size / 1e6:,.0f} MB, and a record has at most "
-                    f"{LARGEST_RECORD_BYTES / 1e6:.0f}"
-                )
             record = records.read(path)
             key = (record.run_id, record.created, record.seed, len(record.curve))
             if seen.setdefault(key, path) is not path:
                 raise UsageError(f"{path}: the same run as {seen[key]}")
-        except (OSError, UsageError) as error:
-            refused.append(" ".join(str(error).split()))
+        except UsageError as error:
+            refused.append(visible(" ".join(str(error).split())))
+        except Exception as error:  # A record that nobody foresaw must not cost the others.
+            reason = f"{type(error).__name__}: {error}"
+            refused.append(visible(f"{path}: cannot be read ({' '.join(reason.split())[:200]})"))
         else:
             valid.append(record)
     return valid, refused
+
+
+def _glob(pattern):
+    """As `glob.glob(pattern, recursive=True)`, each folder once: links may lead back."""
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        return glob.glob(pattern)
+    start = parts.index("**")
+    roots = glob.glob(os.sep.join([*parts[:start], ""])) if start else [""]
+    parts = parts[start:]
+    # Each folder with the places in `parts` at which the names below it may go on.
+    stack, found, seen = [(root, _with_skipped(parts, {0})) for root in roots], [], set()
+    while stack:
+        folder, at = stack.pop()
+        try:
+            place = os.stat(folder or os.curdir)
+            if (place.st_dev, place.st_ino) in seen:
+                continue
+            seen.add((place.st_dev, place.st_ino))
+            with os.scandir(folder or os.curdir) as entries:
+                entries = list(entries)
+        except OSError:  # May not be read, or is gone.
+            continue
+        for entry in entries:
+            path, after = os.path.join(folder, entry.name), _after(parts, at, entry.name)
+            if len(parts) in after:
+                found.append(path)
+            if after - {len(parts)} and entry.is_dir():
+                stack.append((path, after))
+    return found
+
+
+def _after(parts, at, name):
+    """The places in the pattern `parts` behind a name that is met at one of the places `at`."""
+    after = set()
+    for i in at - {len(parts)}:
+        if name.startswith(".") and not parts[i].startswith("."):
+            continue
+        if parts[i] == "**":
+            after.add(i)
+        elif fnmatch.fnmatchcase(name, parts[i]):
+            after.add(i + 1)
+    return _with_skipped(parts, after)
+
+
+def _with_skipped(parts, at):
+    """The places, and those behind each `**`, which may stand for no folder."""
+    at = set(at)
+    for i, part in enumerate(parts):
+        if part == "**" and i in at:
+            at.add(i + 1)
+    return at
 
 
 def write(analysis: Analysis, out: str | os.PathLike) -> None:
@@ -87,13 +140,20 @@ def write_exchange(
 ) -> pathlib.Path:
     """Writes `path` in the published columns and the analysis beside it; returns the latter's path.
 
-    Factors are against the model `baseline`, where its level is no published one.
+    Rows that are in `path` already stay as they are, byte for byte. Factors are against the model
+    `baseline`, where no row has the level.
 
     Raises:
-      UsageError: the file cannot be written.
+      UsageError: the file cannot be written, or what is there is no such table.
     """
     path = pathlib.Path(path)
-    rows, analysis = exchange.export(valid, baseline)
+    if path.suffix == ".md":
+        raise UsageError(f"--export_sota={path}: give a name that ends in .csv; beside it goes .md")
+    try:
+        existing = path.read_bytes().decode() if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--export_sota={path}: cannot be read ({error})") from error
+    rows, analysis = exchange.export(valid, baseline, existing)
     beside = path.with_suffix(".md")
     _write(path, rows)
     _write(beside, analysis)
@@ -105,7 +165,7 @@ def csv_text(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows([[exchange.inert(cell) for cell in row] for row in table.rows])
+    writer.writerows([[inert(cell) for cell in row] for row in table.rows])
     return text.getvalue()
 
 

@@ -56,6 +56,18 @@ def heeding_signals(say: Callable[[str], None], stop: Callable[[], None]) -> Ite
         woken.close()
 
 
+def within(seconds: float, function: Callable[[], object]) -> None:
+    """Calls `function` in a thread and waits for `seconds`; what it raises is dropped."""
+
+    def call():
+        with contextlib.suppress(Exception):
+            function()
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
 class Profiler:
     """Traces the steps in `PROFILED_STEPS` of this session into `folder`, or nothing for None."""
 

@@ -29,6 +29,7 @@ SILENCE_SECONDS = 20
 LOST = 75
 _ALIVE_SECONDS = 2
 _SAY_SECONDS = 10
+_COMPILE_PATIENCE = 120
 _RETRY_SECONDS = 0.3
 _MOST_BYTES = 2**20
 _FINISHED = "finished"
@@ -45,7 +46,7 @@ def join_processes(
     Args:
       coordinator_address: `host:port` of the first process. Without it, the platform's word is
         taken (Cloud TPU, GKE, Slurm, Open MPI); where it says nothing, this process stays alone.
-      num_processes: of the run.
+      num_processes: of the run; 1 alone keeps this process alone, whatever the platform says.
       process_id: number of this process, from 0.
       timeout: seconds to wait for the others.
 
@@ -56,6 +57,8 @@ def join_processes(
       UsageError: the arguments do not fit together or with the others', the port is in use, or a
         process is missing, which is named.
     """
+    if num_processes == 1 and not process_id:
+        return None
     given = [a is not None for a in (coordinator_address, num_processes, process_id)]
     if any(given) and not all(given):
         raise UsageError(
@@ -64,7 +67,7 @@ def join_processes(
         )
     if not any(given):
         coordinator_address, num_processes, process_id = _announced(timeout)
-    if num_processes is None or (num_processes == 1 and process_id == 0):
+    if num_processes in (None, 1):
         return None
     if not 0 <= process_id < num_processes:
         raise UsageError(
@@ -165,6 +168,7 @@ class Link:
         topic: str,
         facts: Mapping[str, object],
         unless: Callable[[], bool] = lambda: False,
+        patience: float = _SAY_SECONDS,
     ) -> bool:
         """Waits until every process has come here with the same facts.
 
@@ -172,6 +176,7 @@ class Link:
           topic: which of several agreements this is; each is made once.
           facts: JSON values by name.
           unless: ends the wait.
+          patience: seconds after which it says for whom it waits, again and again.
 
         Returns:
           False where `unless` ended it.
@@ -186,9 +191,9 @@ class Link:
                 if unless():
                     return False
                 self.condition.wait(0.5)
-                if time.monotonic() - said > _SAY_SECONDS:
+                if time.monotonic() - said > patience:
                     said = time.monotonic()
-                    _say(f"waiting for {self._missing(topic)}")
+                    _say(f"waiting for {self._missing(topic)} to come as far as this process")
             difference = self._settled[topic]
         if difference is not None:
             raise UsageError(difference)
@@ -424,7 +429,8 @@ class StopPoint:
         if self._link is None:
             return True
         self._compiled += 1
-        return self._link.agree(f"compiled {self._compiled}", {}, unless=lambda: self.is_set)
+        topic = f"compiled {self._compiled}"
+        return self._link.agree(topic, {}, lambda: self.is_set, _COMPILE_PATIENCE)
 
     def _claim(self):
         self._frozen = True

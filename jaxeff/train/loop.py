@@ -22,6 +22,7 @@ from jaxeff.train.trainer import Trainer
 # batches in between do not fill the memory, and that a run soon stops.
 STEPS_IN_FLIGHT = 8
 SECONDS_IN_FLIGHT = 4
+SECONDS_TO_CLOSE = 4
 
 
 def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
@@ -42,7 +43,10 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
     Raises:
       UsageError: the batch size does not suit the devices, the processes are told different
         things, the workdir cannot be used or holds another run, or an example cannot be read.
+      ValueError: there are several processes, and no `link` to stop them together.
     """
+    if jax.process_count() > 1 and link is None:
+        raise ValueError("several processes: give the link that train.join_processes returns")
     for span in run.spans:
         parallel.check_batch_size(span.batch_size, run.recipe.accumulate)
     is_writer = jax.process_index() == 0
@@ -51,9 +55,15 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
     with (
         hooks.heeding_signals(display.line, stop.request),
         workdir.hold(run.workdir, is_writer=is_writer),
-        contextlib.closing(Session(run, display, stop, link)) as session,
     ):
-        session.finish(session.train())
+        session = Session(run, display, stop, link)
+        try:
+            session.finish(session.train())
+        except BaseException:
+            # After an error the threads of a library may wait for each other for ever.
+            hooks.within(SECONDS_TO_CLOSE, session.close)
+            raise
+        session.close()
         return session.progress.record()
 
 
@@ -78,7 +88,7 @@ class Session:
         stop: hosts.StopPoint | None = None,
         link: hosts.Link | None = None,
     ):
-        self.run = run
+        self.run, self._display = run, display
         self._stop = hosts.StopPoint() if stop is None else stop
         workdir.check_same_sources(run.workdir, run.sources)
         cost = accounting.training_cost(
@@ -96,6 +106,8 @@ class Session:
             workdir.write_sources(run.workdir, run.sources)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
         is_new = self._checkpoints.latest_step is None
+        if is_new and (lost := workdir.progress_without_checkpoint(run.workdir)):
+            display.line(lost)
         self.trainer = Trainer(run, None if is_new else self._restore, self._stop)
         self._profiler = hooks.Profiler(run.workdir / "profile" if run.profile else None)
         self._output = Output(self.progress, display, is_writer=jax.process_index() == 0)
@@ -237,7 +249,7 @@ class Session:
 
     def _restore(self, like):
         """The state of the newest checkpoint; `progress` goes on from there."""
-        state, kept = self._checkpoints.restore(like)
+        state, kept = self._checkpoints.restore(like, self._display.line)
         self.progress.resume(kept)
         workdir.check_same_run(
             self.run.workdir,
@@ -249,6 +261,7 @@ class Session:
 
     def _save(self):
         """Starts a checkpoint."""
+        workdir.check_there(self.run.workdir)
         self._checkpoints.save(
             self.progress.step, self.trainer.host_state(), self.progress.to_json()
         )

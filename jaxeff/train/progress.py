@@ -178,7 +178,7 @@ class Progress:
     def resume(self, kept: dict) -> None:
         """Goes on from what `to_json` returned in an earlier session."""
         earlier = records.from_json(kept["record"], source="checkpoint")
-        self.run_id, self.created, self.status = earlier.run_id, earlier.created, earlier.status
+        self.run_id, self.created = earlier.run_id, earlier.created
         self.step, self.curve = kept["step"], earlier.curve
         self.loss_sum, self.loss_count = kept["loss_sum"], kept["loss_count"]
         self.skipped = set(kept["skipped"])

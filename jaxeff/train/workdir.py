@@ -83,7 +83,49 @@ def hold(workdir: Folder, is_writer: bool):
             ) from error
         except OSError:
             pass  # A file system without locks.
+        for name in ("record.json", "curve.png", "metrics.jsonl"):
+            for left_over in workdir.glob(f".{name}.*"):  # Of a process that was killed.
+                left_over.unlink()
         yield
+
+
+@contextlib.contextmanager
+def writing(workdir: Folder):
+    """Says what is to be done where a file of the run cannot be written.
+
+    Raises:
+      UsageError: the disk is full or read-only, or the folder has gone.
+    """
+    check_there(workdir)
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"--workdir={workdir}: cannot be written ({reason}); checkpoints that are there stay "
+            "whole: make room, and run the same command again"
+        ) from error
+
+
+def check_there(workdir: Folder) -> None:
+    """Raises `UsageError` where the folder has gone since the run began."""
+    if not is_remote(workdir) and not workdir.is_dir():
+        raise UsageError(
+            f"--workdir={workdir} has been moved or removed since the run began; put it back, and "
+            "run the same command again"
+        )
+
+
+def progress_without_checkpoint(workdir: Folder) -> str | None:
+    """What to say where a record shows progress that no checkpoint holds; None elsewhere."""
+    path = workdir / "record.json"
+    curve = records.read(path).curve if path.exists() else ()
+    if not curve:
+        return None
+    return (
+        f"the record in {workdir} is of step {curve[-1].step}, and there is no checkpoint: "
+        "starting again from step 0"
+    )
 
 
 def check_shared(workdir: Folder, seconds: float = 10) -> None:
@@ -127,7 +169,12 @@ def check_same_run(
     if earlier is None:
         if not path.exists():
             return
-        earlier = records.read(path).to_json()
+        try:
+            earlier = records.read(path).to_json()
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; remove that file: the same command writes it again from the checkpoint"
+            ) from error
     version = earlier["software"]["jaxeff"]
     if not version.startswith(GOES_ON_FROM):
         raise UsageError(
@@ -248,6 +295,9 @@ class MetricLog:
     Args:
       workdir: where they are written.
       step: what an earlier session wrote after this step is dropped, since it comes again.
+
+    Attributes:
+      dropped: lines of an earlier session that were damaged.
     """
 
     def __init__(self, workdir: Folder, step: int):
@@ -258,8 +308,9 @@ class MetricLog:
         if is_remote(workdir):
             self._temporary = tempfile.TemporaryDirectory(prefix="jaxeff-")
             self._local = pathlib.Path(self._temporary.name)
+        lines, self.dropped = _lines_up_to(workdir / "metrics.jsonl", step)
         path = self._local / "metrics.jsonl"
-        write_atomically(path, "".join(_lines_up_to(workdir / "metrics.jsonl", step)).encode())
+        write_atomically(path, b"".join(lines))
         self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(self._local), purge_step=step + 1)
 
@@ -289,11 +340,18 @@ class MetricLog:
 
 
 def _lines_up_to(path, step):
+    """The lines of the steps up to `step`, and how many there were that are none.
+
+    The last line of a killed run may be a part of one, which is no damage.
+    """
     if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        return [], 0
+    kept, damaged = [], 0
+    *lines, _part = path.read_bytes().split(b"\n")
+    for line in lines:
         try:
-            if json.loads(line)["step"] <= step:
-                yield line
+            if json.loads(line.decode())["step"] <= step:
+                kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
-            return  # The last line of a killed run.
+            damaged += 1
+    return kept, damaged

@@ -14,12 +14,13 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 KINDS = ("tpu", "gke", "slurm")
 COMMANDS = "commands.txt"
 
-# What may be set of each kind, with the value that stands unless it is; None must be given.
+# What may be set of each kind, with the value that stands unless it is; None must be given. What is
+# empty here the script takes from its environment, and asks for if it is not there either.
 SETTINGS: dict[str, dict[str, str | None]] = {
     "tpu": {
-        "project": None,
-        "wheel": None,
-        "results": None,
+        "project": "",
+        "wheel": "",
+        "results": "",
         "zone": "us-west4-a",
         "accelerator_type": "v5litepod-16",
         "runtime_version": "v2-alpha-tpuv5-lite",

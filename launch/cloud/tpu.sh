@@ -55,7 +55,8 @@ place=(--project="$PROJECT" --zone="$ZONE")
 
 on_all_hosts() {
   # Its input is not the list of commands.
-  run gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker=all --command="$1" </dev/null
+  run gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --quiet --worker=all \
+    --command="$1" </dev/null
 }
 
 copy_results() {
@@ -63,7 +64,8 @@ copy_results() {
   if [[ "$RESULTS" == gs://* ]]; then
     run gcloud storage rsync --recursive "$RESULTS" "$OUT"
   else
-    run gcloud compute tpus tpu-vm scp --recurse "${place[@]}" --worker=0 "$NAME:$RESULTS" "$OUT"
+    run gcloud compute tpus tpu-vm scp --recurse "${place[@]}" --quiet --worker=0 \
+      "$NAME:$RESULTS" "$OUT"
   fi
 }
 
@@ -110,7 +112,7 @@ else
   done
 fi
 
-run gcloud compute tpus tpu-vm scp "${place[@]}" --worker=all "$WHEEL" "$NAME:"
+run gcloud compute tpus tpu-vm scp "${place[@]}" --quiet --worker=all "$WHEEL" "$NAME:"
 # The hosts' own Python may be older than the package takes.
 on_all_hosts "python3 -m pip install --quiet --user uv \
 && ~/.local/bin/uv venv --quiet --clear --python 3.12 ~/jaxeff-venv \

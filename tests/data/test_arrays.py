@@ -218,6 +218,12 @@ def loaded_or_refused(path):
     return None
 
 
+def test_a_file_that_unpacks_to_more_than_the_memory_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "zeros.npz", **content())
+    monkeypatch.setattr("os.sysconf", lambda name: 8)  # A machine of 64 bytes.
+    assert "and this machine 0 GB of memory" in error(tmp_path / "zeros.npz")
+
+
 KEYS = ["train_images", "train_labels", "test_images", "test_labels", "images", "labels", "x_val"]
 
 

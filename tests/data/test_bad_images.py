@@ -4,14 +4,17 @@ import io
 import itertools
 import multiprocessing
 import os
+import subprocess
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxeff.data import Augmentation, Shard, StreamOptions, load, train_batches, validation_batches
-from jaxeff.data.augment import decode
+from jaxeff.data.augment import decode, evaluation_image
+from jaxeff.data.check import check_headers
 from jaxeff.errors import UsageError
 from tests.data.test_jpeg import PHOTOGRAPH, encoded
 
@@ -202,3 +205,96 @@ def test_a_set_of_nothing_but_bad_images_stops(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(UsageError, match="6 images in a row cannot be read"):
         epoch(dataset, on_bad_image="skip")
+
+
+def of_size(width, height):
+    """A grey PNG of that many pixels, compressed to next to nothing."""
+    file = io.BytesIO()
+    Image.new("L", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def claiming(width, height):
+    """A PNG whose header says that it has so many pixels."""
+    content = bytearray(of_size(1, 1))
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        POSTSCRIPT,
+        file_of(PHOTOGRAPH, "TGA"),
+        file_of(PHOTOGRAPH, "PDF"),
+        file_of(PHOTOGRAPH, "ICO"),
+        file_of(PHOTOGRAPH.convert("L"), "PCX"),
+    ],
+    ids=["PostScript", "TGA", "PDF", "ICO", "PCX"],
+)
+def test_a_file_of_another_format_is_no_image_whatever_it_is_called(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(subprocess, "Popen", None)  # Ghostscript is not asked.
+    with pytest.raises(UsageError, match="no known image format"):
+        decode(content)
+    dataset = folder(tmp_path, content, split="validation")
+    (found,) = check_headers(dataset.validation)
+    assert found.reason == "no known image format"
+    with pytest.raises(UsageError, match=r"bad\.JPEG"):
+        list(validation_batches(dataset, SIZE, batch_size=BATCH))
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+@pytest.mark.parametrize(
+    "content",
+    [claiming(20_001, 20_000), claiming(2**31 - 1, 2**31 - 1)],
+    ids=["400 million", "most that a header can say"],
+)
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, content):
+    with pytest.raises(UsageError, match="pixels"):
+        decode(content)
+    (found,) = check_headers(folder(tmp_path, content, split="validation").validation)
+    assert "pixels" in found.reason
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 60_000), (60_000, 1), (3, 65_000)])
+def test_validating_a_long_image_makes_little_more_than_what_is_seen(monkeypatch, width, height):
+    resize, made = Image.Image.resize, []
+
+    def noting(image, size, *arguments):
+        made.append(size[0] * size[1])
+        return resize(image, size, *arguments)
+
+    monkeypatch.setattr(Image.Image, "resize", noting)
+    pixels = evaluation_image(decode(of_size(width, height)), 224, 224 / 256)
+    assert pixels.shape == (224, 224, 3)
+    assert max(made) < 1_000_000
+
+
+@pytest.mark.parametrize("shape", [(3000, 37), (37, 3000), (3000, 200), (2000, 2), (3, 1999)])
+def test_the_middle_of_a_long_image_is_what_it_is_among_all_pixels(monkeypatch, shape):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8))
+    whole = evaluation_image(image, 56, 56 / 64).astype(int)
+    monkeypatch.setattr("jaxeff.data.augment._MOST_RESIZED", 1000)
+    part = evaluation_image(image, 56, 56 / 64).astype(int)
+    # PIL shrinks across or down first, by which is less work, and rounds in between.
+    assert np.abs(whole - part).max() <= 1
+
+
+def test_a_pipe_that_is_called_an_image_is_named_and_not_read(tmp_path):
+    folder(tmp_path, None)
+    os.mkfifo(tmp_path / "train" / "a" / "pipe.jpg")
+    with pytest.raises(UsageError, match=r"pipe\.jpg' is no file with an image"):
+        load("image_folder", data_dir=tmp_path)
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path):
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(10**11)  # Without a byte on the disk.
+    with pytest.raises(UsageError, match=r"huge\.jpg.*100,000,000,000 bytes, more than any image"):
+        decode(path)

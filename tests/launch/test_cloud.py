@@ -1,4 +1,4 @@
-"""Job files: what they would do, what they do when a step fails, who takes them."""
+"""Job files: what they do, what they do when a step fails, and whether their readers take them."""
 
 import itertools
 import json
@@ -78,6 +78,15 @@ def test_a_dry_run_prints_every_step_on_a_slice(tmp_path):
     for step in steps:
         if "tpus" in step:
             assert {"--project=mine", "--zone=us-east5-b"} <= set(step)
+
+
+def test_a_slice_that_nobody_described_is_not_asked_for(tmp_path):
+    script, commands = jobs.emit("tpu", COMMANDS, tmp_path)
+    refused = _run(script, commands)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "PROJECT is not set" in refused.stderr
+    given = {"PROJECT": "mine", "WHEEL": "jaxeff.whl", "RESULTS": "gs://bucket/runs"}
+    assert "--project=mine" in _run(script, "--dry_run", commands, **given).stdout
 
 
 # Fails at the step whose verb is $FAIL, and notes every step.
@@ -268,7 +277,7 @@ def test_two_processes_of_a_task_find_each_other(tmp_path):
     ("kind", "settings", "words"),
     [
         ("pbs", {}, "tpu, gke, slurm"),
-        ("tpu", {"project": "mine"}, "wheel, results"),
+        ("gke", {"hosts": "2"}, "missing: image"),
         ("slurm", {"partitions": "gpu"}, "no setting partitions"),
         ("slurm", {"setup": 'echo "$HOME"'}, "no quotes"),
     ],

@@ -1,4 +1,5 @@
 import functools
+import importlib.metadata
 import importlib.util
 import json
 
@@ -91,11 +92,14 @@ def test_what_cannot_be_planned_is_one_line(arguments, words):
     assert_one_line_and_exit_2(_plan(*arguments), *words)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="the TPU compiler is not installed: pip install libtpu",
 )
+
+
+@pytest.mark.slow
+@needs_libtpu
 def test_the_tpu_compiler_plans_a_step_once(tmp_path):
     log = tmp_path / "compiled.jsonl"
     arguments = (
@@ -121,3 +125,49 @@ def test_the_tpu_compiler_plans_a_step_once(tmp_path):
     (answer,) = (json.loads(line)["answer"] for line in log.read_text().splitlines())
     assert answer["argument_bytes"] >= 2 * row["gradient_bytes"] + 8 * 32 * 32 * 3
     assert answer["output_bytes"] < row["gradient_bytes"]  # The state takes the old one's place.
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_what_does_not_fit_or_fails_has_no_hours(tmp_path):
+    """Answers are read from the log, as if the compiler had given them."""
+    question = {
+        "model": "shufflenet_v2",
+        "args": {},
+        "source": None,
+        "device_kind": "TPU v5e",
+        "topology": [2, 2],
+        "image_size": 32,
+        "num_classes": 1000,
+        "batch_size": 32,
+        "dtype": "bfloat16",
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "libtpu")},
+    }
+    sizes = {"state_bytes": 2 * 2**30, "gradient_bytes": 2**30, "code_bytes": None}
+    too_large = dict.fromkeys(("bytes_accessed", "estimated_seconds")) | sizes
+    too_large |= {"fits": False, "needed_bytes": 19 * 2**30, "available_bytes": 11 * 2**30}
+    answers = {
+        "shufflenet_v2": too_large,
+        "mobilenet_v1": {"failed": "the TPU compiler failed: RET"},
+    }
+    lines = [
+        json.dumps({"question": question | {"model": model}, "answer": answer})
+        for model, answer in answers.items()
+    ]
+    log = tmp_path / "compiled.jsonl"
+    log.write_text("\n".join(lines))
+    finished = _plan(
+        "--models=shufflenet_v2,mobilenet_v1",
+        *_SMALL[1:],
+        "--compile",
+        "--topology=2x2",
+        "--dtype=bfloat16",
+        f"--compiled={log}",
+    )
+    assert finished.returncode == 1, finished.stderr
+    assert "mobilenet_v1: the TPU compiler failed: RET" in finished.stdout
+    row = next(line for line in finished.stdout.splitlines() if "shufflenet_v2" in line)
+    assert "does not fit" in row
+    assert row.split()[-2:] == ["-", "-"]
+    # Of 19 GiB three are the state and the gradients; the other eight have half of the images.
+    assert row.split()[3:5] == ["19.00", "4"]

@@ -166,9 +166,9 @@ def test_a_difference_is_refused_with_its_name_on_every_process(tmp_path, flag):
     statuses, said = processes.wait()
     assert statuses == [2, 2]
     for text in said:
-        assert text.count("\n") == 1
-        assert "the processes differ" in text
-        assert flag in text
+        last = text.splitlines()[-1]  # Before it, they may say that they wait.
+        assert "the processes differ" in last
+        assert flag in last
 
 
 @pytest.mark.parametrize("victim", [0, 1])

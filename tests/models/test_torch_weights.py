@@ -162,3 +162,27 @@ def test_weights_that_are_not_finite_are_named(expected, value):
     broken["classifier.1.bias"][0] = value
     with pytest.raises(UsageError, match=r"features\.0\.weight holds 2 of 1728 .* 1 more"):
         torch_weights.convert(NAME, broken)
+
+
+def test_a_small_file_that_says_that_it_is_huge_is_refused(tmp_path):
+    path = tmp_path / "views.pth"
+    torch.save({"features.0.weight": torch.zeros(1).expand(10**12)}, path)
+    with pytest.raises(UsageError, match=r"1,000,000,000,000 numbers and has [\d,]+ bytes"):
+        torch_weights.read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("features.0.weight", np.broadcast_to(np.float32(0), (10**5, 10**5, 9, 9)), "do not fit"),
+        ("classifier.1.bias", np.broadcast_to(np.float32(0), (10**12,)), "classes apart"),
+        ("features.0.bias", np.zeros(64, np.complex64), "complex64, and a weight is a real number"),
+        ("features.0.bias", np.array(["a"] * 64), "and a weight is a real number"),
+        ("classifier.1.bias", np.float32(0), "do not fit"),
+    ],
+)
+def test_arrays_that_cannot_be_weights_are_named_before_they_are_read(
+    expected, key, value, message
+):
+    with pytest.raises(UsageError, match=message):
+        torch_weights.convert(NAME, {**expected, key: value})

@@ -90,7 +90,7 @@ def run(
             kernels="xla",
             matmul_precision=None,
         ),
-        timing=records.Timing(1.0, 10.0, 1.0, 20.0, None),
+        timing=_timing(curve),
         software=SOFTWARE,
         seed=seed,
         status="reached" if target.reached else "completed",
@@ -110,9 +110,15 @@ def regression(loss=(0.5, 0.1), *, level=0.2, **changes) -> records.Record:
         curve=curve,
         target=target,
         compute=_charge(schedule, target.step or curve[-1].step),
+        timing=_timing(curve),
         status="reached" if target.reached else "completed",
     )
     return dataclasses.replace(record, **changes)
+
+
+def _timing(curve):
+    last = curve[-1]
+    return records.Timing(1.0, last.seconds, 1.0, last.examples / last.seconds, None)
 
 
 def _curve(schedule, metrics):

@@ -67,6 +67,56 @@ def test_a_wrong_record_is_refused_and_the_field_named(record, tmp_path, path, v
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"recipe": ' + "[" * 1000 + "]" * 1000 + "}", "nested too deep"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"recipe": ' + "[" * 300 + "]" * 300 + "}", "nested more than 100 deep"),
+        ('{"recipe": ' + '{"a": ' * 300 + "1" + "}" * 301, "nested more than 100 deep"),
+        ('{"lr": 1' + 400 * "0" + "}", "an integer of 401 digits"),
+        ('{"lr": ' + 5000 * "9" + "}", "an integer of 5000 digits"),
+        ('{"lr": 1e400}', "not finite"),
+        ('{"lr": -1e400}', "not finite"),
+        (r'{"command": "\ud800"}', "half of a character"),
+        (r'{"recipe": {"\udfff": 1}}', r"\$.recipe: a name in it is no text"),
+    ],
+)
+def test_json_that_nothing_can_go_on_with_is_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        records.read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("compute", "train_flops"), 1e308, "greater than the maximum of 1e"),
+        (("curve", 0, "metrics", "loss"), 1e308, "greater than the maximum of 1e"),
+        (("timing", "train_seconds"), 1e308, "greater than the maximum of 1e"),
+        (("recipe", "epochs"), 1e308, "greater than the maximum of 1e"),
+        (("model", "params"), 10**40, "more than 40 digits"),
+        (("model", "name"), "x" * 2001, "is too long"),
+    ],
+)
+def test_numbers_and_names_have_bounds(record, path, value, message):
+    with pytest.raises(UsageError, match=message):
+        records.from_json(_changed(record.to_json(), path, value))
+
+
+def test_a_file_that_does_not_end_is_not_read_to_its_end(record):
+    with pytest.raises(UsageError, match="at most 20 MB"):
+        records.read("/dev/zero")
+
+
+def test_names_in_other_encodings_are_written_out(record, tmp_path):
+    path = tmp_path / "record.json"
+    records.write(path, dataclasses.replace(record, command="train --data_dir=caf\udce9 ü"))
+    assert records.read(path).command == r"train --data_dir=caf\udce9 ü"
+
+
 def test_a_wrong_record_is_not_written_over_a_right_one(record, tmp_path):
     path = tmp_path / "record.json"
     records.write(path, record)

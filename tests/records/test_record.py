@@ -66,7 +66,10 @@ def test_a_change_of_cost_is_a_segment_and_comes_back_from_json():
         "paper_flops": 118_500,
         "paper_teraflop_s_days": 118_500 / 8.64e16,
     }
-    fields["curve"][1] |= {"examples": 300, "train_flops": 150_000}
+    fields["curve"][1] |= {"examples": 300, "epoch": 3.0, "train_flops": 150_000}
+    fields["target"] |= {"epoch": 3.0, "stays_from_epoch": 3.0}
+    fields["recipe"] |= {"epochs": 3.0, "phases": [{"from_epoch": 1.0, "batch_size": 20}]}
+    fields["timing"]["examples_per_second"] = 300 / fields["timing"]["train_seconds"]
     read = records.from_json(fields)
     assert read.compute.schedule == schedule
     assert read.to_json() == fields

@@ -7,7 +7,7 @@ import pytest
 
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
-from jaxeff.report import exchange, published
+from jaxeff.report import exchange, files, published
 from tests.records.example import GROWING, regression, run
 
 
@@ -26,7 +26,7 @@ def test_what_is_exported_is_imported_with_the_same_numbers(tmp_path):
     rows = exchange.read(_write(tmp_path, text))
     assert len(rows) == len(published.sota()) + 2
     metric, point = rows[-1]
-    assert metric == "d at 8 px, 50 % top-1"
+    assert metric == "d at 8 px, 50 % top-1 (data f)"
     # It crossed somewhere within its 100 images, and AlexNet in the second 100.
     assert point.compute == pytest.approx(3 * 1e12 * 50, rel=1e-3)
     assert point.published.isoformat() == "2018-07-30"
@@ -37,18 +37,108 @@ def test_what_is_exported_is_imported_with_the_same_numbers(tmp_path):
         assert words in analysis
 
 
-def test_an_imagenet_record_at_alexnets_level_joins_the_published_rows():
+def _of_imagenet(name="imagenet2012", classes=1000, train=1_281_167, validation=50_000):
+    """A record at 79.1 % top-5, of a set of that name and size."""
     record = run("shufflenet_v2", (0.6,), macs=10**12)
-    record = dataclasses.replace(
+    return dataclasses.replace(
         record,
-        dataset=dataclasses.replace(record.dataset, name="imagenet2012"),
+        task={**record.task, "num_classes": classes},
+        dataset=dataclasses.replace(
+            record.dataset, name=name, train_examples=train, validation_examples=validation
+        ),
         target=dataclasses.replace(record.target, metric="top5", value=0.791),
     )
-    text, _ = exchange.export([record])
+
+
+@pytest.mark.parametrize("name", ["imagenet2012", "ILSVRC"])
+def test_an_imagenet_record_at_alexnets_level_joins_the_published_rows(name):
+    text, analysis = exchange.export([_of_imagenet(name)])
     row = list(csv.DictReader(io.StringIO(text)))[-1]
     assert row["Metric"] == "AlexNet"
     days = 1.5e14 / TERAFLOP_S_DAY
     assert float(row["Reduction Factor"]) == pytest.approx(3.1 / days, rel=0.01)
+    assert "Taken for ImageNet (ILSVRC 2012) by its numbers of classes and images" in analysis
+
+
+@pytest.mark.parametrize(
+    "differing",
+    [{"classes": 2, "train": 12, "validation": 12}, {"classes": 100}, {"validation": 10_000}],
+)
+def test_a_name_makes_no_imagenet(differing):
+    record = _of_imagenet(**differing)
+    text, analysis = exchange.export([record])
+    assert exchange.metric_name(record).startswith("imagenet2012 at 8 px, 79.1 % top-5")
+    assert "Taken for ImageNet" not in analysis
+    assert len(text.splitlines()) == 1 + len(published.sota())
+
+
+def test_a_top5_of_few_classes_is_said_to_say_little():
+    trivial, weak = _of_imagenet(classes=2), _of_imagenet("d", classes=10)
+    assert exchange.metric_name(trivial).endswith("79.1 % top-5 of 2 classes (data f)")
+    _, analysis = exchange.export([trivial, weak])
+    assert "top-5 of 2 classes is trivial: every network is right" in analysis
+    assert "chance alone gives a top-5 of 50 % among 10 classes" in analysis
+
+
+def test_runs_of_two_sets_of_one_name_are_not_averaged():
+    other = run("alexnet", (0.6,), macs=950)
+    other = dataclasses.replace(
+        other, dataset=dataclasses.replace(other.dataset, fingerprint="another")
+    )
+    text, _ = exchange.export([run("alexnet", (0.6,)), other])
+    rows = list(csv.DictReader(io.StringIO(text)))[len(published.sota()) :]
+    assert {row["Metric"] for row in rows} == {
+        "d at 8 px, 50 % top-1 (data another)",
+        "d at 8 px, 50 % top-1 (data f)",
+    }
+    assert [float(row["Reduction Factor"]) for row in rows] == [1, 1]
+
+
+OTHERS = [
+    # As its authors left it: no line break at the end.
+    "\n".join([",".join(exchange.COLUMNS), *(row.line for row in published.sota())]),
+    ",".join(exchange.COLUMNS) + "\r\nAlexNet,6/1/2012,AlexNet,,3.1,1,AI and Efficiency,\r\n",
+    "\ufeff"
+    + ",".join(exchange.COLUMNS)
+    + '\nAlexNet,6/1/2012,"A ""Net""",,4.0,1,-x,\nX,1/1/2020,Y,,not yet,,,\n',
+    "Note," + ",".join(exchange.COLUMNS) + "\n=1+1,AlexNet,6/1/2012,AlexNet,,3.1,1,,\n",
+]
+
+
+@pytest.mark.parametrize("existing", OTHERS)
+def test_rows_of_others_stay_byte_for_byte_as_they_were(tmp_path, existing):
+    path = tmp_path / "sota.csv"
+    path.write_bytes(existing.encode())
+    files.write_exchange([_of_imagenet()], path)
+    content = path.read_bytes()
+    assert content.startswith(existing.encode())
+    (row,) = list(csv.reader(io.StringIO(content[len(existing.encode()) :].decode().strip())))
+    assert "shufflenet_v2" in row
+    assert content.endswith(b"\r\n" if "\r\n" in existing else b"\n")
+    base = 4.0 if ",4.0," in existing else 3.1
+    added = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))[-1]
+    assert float(added["Reduction Factor"]) == pytest.approx(
+        base * TERAFLOP_S_DAY / 1.5e14, rel=0.01
+    )
+    # Once more adds nothing.
+    files.write_exchange([_of_imagenet()], path)
+    assert path.read_bytes() == content
+
+
+def test_a_new_file_begins_with_the_rows_as_their_authors_published_them():
+    text, _ = exchange.export([])
+    assert text == OTHERS[0] + "\n"
+    row = next(csv.DictReader(io.StringIO(text)))
+    assert row["Publication link"].startswith("https://papers.nips.cc/paper/4824-imagenet")
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"", b"\xff\xfe", b'"' + b"x" * 200_000])
+def test_a_file_that_is_no_such_table_is_not_written_over(tmp_path, content):
+    path = tmp_path / "sota.csv"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="--export_sota"):
+        files.write_exchange([run()], path)
+    assert path.read_bytes() == content
 
 
 def test_a_row_is_the_median_of_its_runs_with_its_interval_and_misses_make_it_none():
@@ -114,7 +204,10 @@ def test_another_task_is_exported_in_its_own_words():
     model = dataclasses.replace(record.model, published="2026-05-01")
     record = dataclasses.replace(record, model=model)
     text, analysis = exchange.export([record], "mlp")
-    assert list(csv.DictReader(io.StringIO(text)))[-1]["Metric"] == "sine, loss at most 0.2"
+    assert (
+        list(csv.DictReader(io.StringIO(text)))[-1]["Metric"]
+        == "sine, loss at most 0.2 (data sine)"
+    )
     assert "Level: loss at most 0.2 on sine (50 validation examples" in analysis
     assert "example, counted from the program: 95." in analysis
     assert "image" not in analysis
@@ -130,6 +223,16 @@ def test_cells_that_a_spreadsheet_would_run_are_quoted():
     assert ",=HYPERLINK" not in text
 
 
+def test_no_escape_sequence_reaches_a_terminal_by_way_of_a_csv_file():
+    record = run("\x1b]0;owned\x07a\u202eb", (0.6,))
+    record = dataclasses.replace(
+        record, model=dataclasses.replace(record.model, published="2026-05-01")
+    )
+    for text in exchange.export([record, run()]):
+        assert r"\x1b]0;owned\x07a\u202eb" in text
+        assert all(line.isprintable() for line in text.splitlines())
+
+
 HEAD = ",".join(exchange.COLUMNS)
 
 
@@ -143,6 +246,12 @@ HEAD = ",".join(exchange.COLUMNS)
         (HEAD + "\nm,6/1/2012,A,,-3.1,1,,\n", "line 2.*not a number above 0"),
         (HEAD + "\nm,6/1/2012,A,,nan,1,,\n", "line 2.*not a number above 0"),
         (HEAD + "\nm,6/1/2012,,,3.1,1,,\n", "must not be empty"),
+        (HEAD + "\nm,6/1/2012,A,,1e308,1,,\n", "line 2.*not a number above 0"),
+        (HEAD + "\nm,6/1/2012,A,,1e-308,1,,\n", "line 2.*not a number above 0"),
+        (HEAD + "\nm,6/1/9999,A,,3.1,1,,\n", "not month/day/year, of 1940 to 2100"),
+        (HEAD + f"\nm,6/1/2012,{'A' * 200_000},,3.1,1,,\n", "field larger than field limit"),
+        (HEAD + f"\nm,6/1/2012,{'A' * 2001},,3.1,1,,\n", "line 2: a cell has more than 2,000"),
+        (HEAD + "\nm,6/1/2012\n", "line 2.*None, not a number above 0"),
         (HEAD + "\nm,6/1/2012,A,,4,1,,\nm,6/1/2013,B,,2,3,,\n", "line 3.*4 / 2 is 2"),
     ],
 )

@@ -1,9 +1,12 @@
 import csv
+import glob
 import json
+import os
 
 import pytest
 
 from jaxeff.errors import UsageError
+from jaxeff.records.files import LARGEST_BYTES
 from jaxeff.report import exchange, files
 from jaxeff.report.analysis import analyse, page_data
 from tests.records.example import run
@@ -38,6 +41,57 @@ def test_a_folder_stands_for_the_records_in_it(tmp_path):
     assert files.find_records([f"{tmp_path}/empty"])[0] == []
 
 
+def test_folders_that_lead_to_each_other_are_searched_once(tmp_path):
+    paths = _save(tmp_path, run(), run("b"))
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(tmp_path)
+        (tmp_path / "0" / name).symlink_to(tmp_path)
+    found, _ = files.find_records([str(tmp_path)])
+    assert sorted(path.resolve() for path in found) == paths
+    found, _ = files.find_records([f"{tmp_path}/**/[r]ecord.js*", f"{tmp_path}/**/**/record.json"])
+    assert sorted(path.resolve() for path in found) == paths
+
+
+def test_records_behind_a_link_are_found(tmp_path):
+    (path,) = _save(tmp_path / "elsewhere", run())
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "linked").symlink_to(tmp_path / "elsewhere")
+    (found,), _ = files.find_records([str(tmp_path / "runs")])
+    assert found.resolve() == path
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["**/record.json", "**", "a/**/*.json", "*/**/record.json", "**/b/**/*", "**/.h/*", ".h/**"],
+)
+def test_patterns_mean_what_they_mean_to_glob(tmp_path, monkeypatch, pattern):
+    for name in ("record.json", "a/record.json", "a/b/record.json", "a/b/x.json", ".h/record.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for prefix in ("", f"{tmp_path}/"):
+        expected = set(glob.glob(prefix + pattern, recursive=True))
+        found, _ = files.find_records([prefix + pattern])
+        assert {str(path) for path in found} == {p for p in expected if os.path.isfile(p)}
+
+
+def test_a_record_that_breaks_its_reader_does_not_cost_the_others(tmp_path, monkeypatch):
+    paths = _save(tmp_path, run(), run("b"))
+    read = files.records.read
+
+    def broken(path):
+        if path == paths[0]:
+            raise OverflowError("int too large\n\x1b[2J")
+        return read(path)
+
+    monkeypatch.setattr(files.records, "read", broken)
+    valid, (line,) = files.read_records(paths)
+    assert [record.model.name for record in valid] == ["b"]
+    assert "OverflowError: int too large" in line
+    assert line.isprintable()
+
+
 def test_a_file_without_a_valid_record_is_named_and_the_others_count(tmp_path):
     negative, not_a_number = run("negative").to_json(), run("nan").to_json()
     negative["compute"]["train_flops"] = -1
@@ -46,7 +100,7 @@ def test_a_file_without_a_valid_record_is_named_and_the_others_count(tmp_path):
     paths = _save(tmp_path, run(), *wrong, "{", run())
     huge = tmp_path / "huge.json"
     with huge.open("wb") as file:
-        file.truncate(files.LARGEST_RECORD_BYTES + 1)
+        file.truncate(LARGEST_BYTES + 1)
     valid, refused = files.read_records([*paths, huge, tmp_path / "missing.json"])
     assert [record.model.name for record in valid] == ["alexnet"]
     assert len(refused) == 6

@@ -47,13 +47,17 @@ def _in_parts(batch, parts):
     return {key: value.reshape(parts, -1, *value.shape[1:]) for key, value in batch.items()}
 
 
+def _state(module, tx):
+    return jax.jit(lambda: steps.initial_state(module, tx, _task(), seed=0))()
+
+
 def _step(module, tx, parts=1):
     return jax.jit(steps.make_train_step(module, tx, _task(), accumulate=parts))
 
 
 def test_the_mean_over_the_parts_is_the_step_of_the_whole_batch():
     module, tx, batch = _Net(), optax.sgd(0.1, momentum=0.9), _batch()
-    state = steps.initial_state(module, tx, _task(), seed=0)
+    state = _state(module, tx)
     whole, loss = _step(module, tx)(state, batch)
     parts, loss_of_parts = _step(module, tx, 4)(state, _in_parts(batch, 4))
     np.testing.assert_allclose(loss_of_parts, loss, rtol=1e-6)
@@ -66,12 +70,10 @@ def test_the_count_is_that_of_the_whole_batch_and_the_additions():
         parts: train.training_cost(_Net(), _recipe(parts), _task()).flops_per_step
         for parts in (1, 4)
     }
-    params = sum(
-        leaf.size
-        for leaf in jax.tree.leaves(
-            steps.initial_state(_Net(), _recipe(1).optimizer, _task(), seed=0).params
-        )
+    state = jax.eval_shape(
+        lambda: steps.initial_state(_Net(), _recipe(1).optimizer, _task(), seed=0)
     )
+    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     # A sum of four gradients and a zero, and a division; a loop counted once would be far below.
     assert counts[4] - counts[1] == pytest.approx(5 * params, rel=0.01)
     macs = [
@@ -93,7 +95,7 @@ def test_it_takes_less_memory():
 
     def bytes_of(parts):
         step = steps.make_train_step(Deep(), optax.sgd(0.1), _task(), accumulate=parts)
-        state = steps.initial_state(Deep(), optax.sgd(0.1), _task(), seed=0)
+        state = jax.eval_shape(lambda: steps.initial_state(Deep(), optax.sgd(0.1), _task(), seed=0))
         batch = _batch() if parts == 1 else _in_parts(_batch(), parts)
         return jax.jit(step).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
 
@@ -103,16 +105,18 @@ def test_it_takes_less_memory():
 def test_each_part_drops_its_own_features():
     """Of one image twice: equal masks would make the mean loss that of the image once."""
     module, tx = _Net(rate=0.5), optax.sgd(0.0)
-    state = steps.initial_state(module, tx, _task(), seed=0)
+    state = _state(module, tx)
     once = {key: value[:1] for key, value in _batch().items()}
     twice = {key: np.stack([value, value]) for key, value in once.items()}
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), 0)
-    expected = []
-    for number in range(2):
-        own = state.replace(key=jax.random.key_data(jax.random.fold_in(key, number)))
-        rngs = {"dropout": jax.random.wrap_key_data(own.key)}
-        logits = module.apply({"params": state.params}, _task().inputs(once), train=True, rngs=rngs)
-        expected.append(float(_task().loss(logits, once, {})))
+
+    @jax.jit
+    def loss_of(key):
+        variables, inputs = {"params": state.params}, _task().inputs(once)
+        logits = module.apply(variables, inputs, train=True, rngs={"dropout": key})
+        return _task().loss(logits, once, {})
+
+    expected = [float(loss_of(jax.random.fold_in(key, number))) for number in range(2)]
     _, loss = _step(module, tx, 2)(state, twice)
     assert expected[0] != pytest.approx(expected[1], rel=1e-3)
     assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)

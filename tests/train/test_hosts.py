@@ -226,6 +226,12 @@ def test_without_arguments_or_platform_a_process_is_alone():
     assert hosts.join_processes("10.0.0.1:8476", 1, 0) is None
 
 
+def test_a_process_of_a_job_may_stay_alone(monkeypatch):
+    for name in ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID"):
+        monkeypatch.setenv(f"SLURM_{name}", "2")
+    assert hosts.join_processes(num_processes=1) is None
+
+
 def test_the_clients_end_stays_open_when_the_service_is_gone():
     """JAX's client would abort the process."""
     with socket.create_server(("127.0.0.1", 0)) as service:

@@ -116,6 +116,7 @@ class Sota:
       factor: less compute than the level's first row, as printed.
       arxiv: number, or None.
       published: date of the first arXiv version (AlexNet: as printed).
+      line: the row as it is published, in the columns of the repository's file.
     """
 
     metric: str
@@ -125,6 +126,7 @@ class Sota:
     factor: Printed
     arxiv: str | None
     published: datetime.date
+    line: str
 
     @property
     def printed_date(self) -> datetime.date:
@@ -204,6 +206,7 @@ def sota() -> tuple[Sota, ...]:
             Printed(row["reduction_factor_as_printed"]),
             row["arxiv"] or None,
             datetime.date.fromisoformat(row["arxiv_v1_date"]),
+            row["row_as_published"],
         ),
     )
 

@@ -55,12 +55,6 @@ class Analysis:
     comparisons: Sequence[Comparison] = ()
     findings: Sequence[Finding] = ()
 
-    @property
-    def curves(self) -> dict[Group, dict[str, Record]]:
-        """`curves_by_group` of the results; runs in search of a budget have no curve."""
-        within = [result for found in self.results.values() for result in found]
-        return curves_by_group([run for r in within for run in (*r.runs, *r.unfinished)])
-
     def factors(self) -> dict[str, float]:
         """The factor from the frontier's first model to its last, by the convention's label."""
         found = {}
@@ -268,6 +262,8 @@ def curves_by_group(records: Sequence[Record]) -> dict[Group, dict[str, Record]]
     Records whose target is another metric, and those of a search for a budget, stand in the tables
     alone.
     """
+    if not records:
+        return {}
     from jaxeff import measure
 
     groups: dict[Group, list[Record]] = {}
@@ -373,7 +369,7 @@ def _point(point):
 
 
 def _groups(analysis):
-    groups = analysis.curves
+    groups = curves_by_group(analysis.records)
     number = sum(min(MOST_RUNS, len(within)) for within in groups.values())
     each = max(2, MOST_CURVE_POINTS // number) if number else 0
 

@@ -228,7 +228,7 @@ def learning_curves(analysis: Analysis) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("training compute, teraflop/s-days")
     axes.grid(True, alpha=0.25)
-    groups = analysis.curves
+    groups = curves_by_group(analysis.records)
     if not groups:
         rows = published.alexnet_level()
         computes = [row.printed_compute / TERAFLOP_S_DAY for row in rows]

@@ -77,7 +77,8 @@ def count_bytes(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
             value = names[value]
         return value
 
-    steps = [step for step in found.steps if not step.folded]
+    # A Pallas kernel is one pass, whatever it does inside.
+    steps = [step for step in found.steps if not (step.folded or step.place.in_kernel)]
     traffic = _Traffic(steps, root, {root(value) for value in found.returned})
     traffic.bytes |= {root(value): 0 for value in found.literals}  # Part of the program.
     return traffic.total()
@@ -99,7 +100,7 @@ class _Traffic:
         self.steps, self.root, self.returned = steps, root, returned
         self.bytes: dict[int, int] = {}
         self.fused: dict[int, frozenset[int]] = {}  # The arrays in memory that a value is made of.
-        self.product: dict[int, int] = {}  # The step of each convolution's or product's result.
+        self.products: set[int] = set()  # The results of convolutions and matrix products.
         self.made: dict[int, int] = {}  # The step of each array in memory; arguments have none.
         self.readers: dict[int, set] = defaultdict(set)
         self.uses: dict[int, int] = defaultdict(int)
@@ -129,7 +130,7 @@ class _Traffic:
         elif _is(step, _PASSES):
             self._add_pass(number, sources, outputs, number, times)
             if _is(step, _PRODUCTS):
-                self.product.update((value, number) for value in outputs)
+                self.products.update(outputs)
         else:
             for value in outputs:
                 if value in self.returned or self._is_cheaper_in_memory(value, sources):
@@ -147,7 +148,7 @@ class _Traffic:
     def _at_hand(self, sources: frozenset[int]) -> set[int]:
         """The source that need not be read: a product made after all the others were there."""
         last = max(sources, key=lambda source: self.made.get(source, -1), default=None)
-        return {last} & self.product.keys()
+        return {last} & self.products
 
     def _sources(self, inputs: Iterable[int]) -> frozenset[int]:
         """The arrays in memory from which values are computed."""

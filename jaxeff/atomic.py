@@ -1,10 +1,14 @@
 """Files that are there whole or not at all, on this machine's disks and in a bucket."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import tempfile
+import typing
 
-from etils import epath
+if typing.TYPE_CHECKING:  # It imports much, for what most runs do not need.
+    from etils import epath
 
 
 def is_remote(path: str | os.PathLike) -> bool:
@@ -14,15 +18,19 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 def as_path(path: str | os.PathLike) -> pathlib.Path | epath.Path:
     """`path` as an object with pathlib's methods, wherever it leads."""
-    return epath.Path(path) if is_remote(path) else pathlib.Path(path)
+    if not is_remote(path):
+        return pathlib.Path(path)
+    from etils import epath
+
+    return epath.Path(path)
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """Puts `content` at `path` so that a reader, or a crash, never sees a part of it."""
+    path = as_path(path)
     if is_remote(path):  # An object appears when all of it is there.
-        epath.Path(path).write_bytes(content)
+        path.write_bytes(content)
         return
-    path = pathlib.Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -11,8 +11,8 @@ with epy.lazy_api_imports(globals()):
     from jaxeff.train.evaluation import evaluate_variables as evaluate_variables
     from jaxeff.train.evaluation import restore_variables as restore_variables
     from jaxeff.train.hosts import ending_together as ending_together
-    from jaxeff.train.hosts import join_processes as join_processes
     from jaxeff.train.loop import train_to_target as train_to_target
+    from jaxeff.train.meeting import join_processes as join_processes
     from jaxeff.train.recipe import Ema as Ema
     from jaxeff.train.recipe import Phase as Phase
     from jaxeff.train.recipe import Recipe as Recipe

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from jaxeff.errors import UsageError
-from jaxeff.train import hosts
+from jaxeff.train import hosts, meeting
 
 
 def _pair():
@@ -167,11 +167,11 @@ def test_a_part_that_is_done_is_no_loss(left):
 
 
 def test_who_is_missing_is_said_and_ends_the_wait(capsys, monkeypatch):
-    monkeypatch.setattr(hosts, "_SAY_SECONDS", 0.2)
+    monkeypatch.setattr(meeting, "SAY_SECONDS", 0.2)
     address = f"127.0.0.1:{_free_port()}"
     errors = _everywhere(
-        lambda: hosts.join_processes(address, 3, 0, timeout=1.5),
-        lambda: hosts.join_processes(address, 3, 2, timeout=9),
+        lambda: meeting.join_processes(address, 3, 0, timeout=1.5),
+        lambda: meeting.join_processes(address, 3, 2, timeout=9),
     )
     for error in errors:
         assert isinstance(error, UsageError)
@@ -185,7 +185,7 @@ def test_a_port_in_use_is_said():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"port {port} of this machine cannot be used"):
-            hosts.join_processes(f"127.0.0.1:{port}", 2, 0)
+            meeting.join_processes(f"127.0.0.1:{port}", 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_port_in_use_is_said():
 )
 def test_wrong_arguments_are_refused(arguments, expected):
     with pytest.raises(UsageError, match=expected):
-        hosts.join_processes(*arguments)
+        meeting.join_processes(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -213,29 +213,31 @@ def test_processes_that_were_started_wrongly_are_refused(second, expected):
     port = _free_port()
 
     def report():
-        return hosts._report("127.0.0.1", port, second["of"], second["process"], 9)
+        return meeting._report("127.0.0.1", port, second["of"], second["process"], 9)
 
-    errors = _everywhere(lambda: hosts.join_processes(f"127.0.0.1:{port}", 2, 0, timeout=9), report)
+    errors = _everywhere(
+        lambda: meeting.join_processes(f"127.0.0.1:{port}", 2, 0, timeout=9), report
+    )
     assert all(isinstance(error, UsageError) for error in errors)
     for error in errors:
         assert expected in str(error)
 
 
 def test_without_arguments_or_platform_a_process_is_alone():
-    assert hosts.join_processes() is None
-    assert hosts.join_processes("10.0.0.1:8476", 1, 0) is None
+    assert meeting.join_processes() is None
+    assert meeting.join_processes("10.0.0.1:8476", 1, 0) is None
 
 
 def test_a_process_of_a_job_may_stay_alone(monkeypatch):
     for name in ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID"):
         monkeypatch.setenv(f"SLURM_{name}", "2")
-    assert hosts.join_processes(num_processes=1) is None
+    assert meeting.join_processes(num_processes=1) is None
 
 
 def test_the_clients_end_stays_open_when_the_service_is_gone():
     """JAX's client would abort the process."""
     with socket.create_server(("127.0.0.1", 0)) as service:
-        relay = hosts._Relay("127.0.0.1", service.getsockname()[1])
+        relay = meeting._Relay("127.0.0.1", service.getsockname()[1])
         client = socket.create_connection(("127.0.0.1", relay.port))
         client.sendall(b"request")
         server, _ = service.accept()

@@ -70,7 +70,7 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
         with user_files.errors_explained():
             status = main(*subcommand)
     except UsageError as error:
-        _fail(program, " ".join(str(error).split()))
+        _fail(program, str(error))
     sys.exit(status)
 
 

@@ -3,9 +3,10 @@
 import re
 import unicodedata
 
-# Control and formatting characters (an escape sequence moves a terminal's cursor, an override turns
-# the direction of writing), halves of characters, and line breaks.
-_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Unicode's categories of what is no letter, number, sign or space: control and formatting characters
+# (an escape sequence moves a terminal's cursor, an override turns the direction of writing), halves
+# of characters, unassigned ones, and line breaks.
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 # What a spreadsheet takes for the beginning of a formula, also in full width. Where it separates
 # cells by semicolons, so does one in the text.
 _FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@＝＋－＠])")

@@ -81,7 +81,7 @@ def run(
         with user_files.errors_explained():
             status = main(*subcommand)
     except UsageError as error:
-        _say(program, " ".join(str(error).split()))
+        _say(program, str(error))
         _end(2)
     except KeyboardInterrupt:
         _end(128 + signal.SIGINT)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -156,14 +157,31 @@ def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
 
 
 def pack(out: pathlib.Path, path: pathlib.Path) -> None:
-    """Writes the records of the runs below `out` that are over into one file."""
+    """Writes the records of the runs below `out` that are over into one file, for others.
+
+    Their commands lose the folders of this machine.
+    """
     found = {}
     for file in sorted(out.rglob("record.json")):
         record = records.read(file)
         if record.status in sweep_runs.DONE:
-            found[str(file.parent.relative_to(out))] = record
+            command = _without_folders(record.command)
+            found[str(file.parent.relative_to(out))] = dataclasses.replace(record, command=command)
     records.write_archive(path, found)
     print(f"{len(found)} records in {path}, {path.stat().st_size:,} bytes")
+
+
+def _without_folders(command):
+    """`python launch/train.py` with the flags that say what is measured."""
+    program, script, *flags = shlex.split(command)
+    shown = [program, f"launch/{pathlib.Path(script).name}" if "/" in script else script]
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        if name == "--data_dir":
+            flag = f"{name}={pathlib.Path(value).name}"
+        if name not in ("--workdir", "--out"):
+            shown.append(flag)
+    return shlex.join(shown)
 
 
 def propose_levels(
@@ -195,7 +213,7 @@ def propose_levels(
             continue
         path, picture = (out / f"level-{configuration.name}.{kind}" for kind in ("json", "png"))
         evidence = {
-            "command": cli.command(),
+            "command": _without_folders(cli.command()),
             "reference": runs[0].model.name,
             "dataset": runs[0].dataset.name,
             "fingerprint": runs[0].dataset.fingerprint,

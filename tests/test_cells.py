@@ -12,6 +12,7 @@ from jaxeff import cells
         ("a\r\nb\tc\0", r"a\r\nb\tc\x00"),
         ("exe\u202egpj", r"exe\u202egpj"),
         ("half \ud800", r"half \ud800"),
+        ("not assigned \U00014647", r"not assigned \U00014647"),  # Found by fuzzing a run's name.
         ("line\u2028line", r"line\u2028line"),
         ("98\u00a0%", "98\u00a0%"),
     ],

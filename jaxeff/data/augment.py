@@ -24,6 +24,7 @@ from jaxeff.errors import UsageError
 warnings.filterwarnings("ignore", message="(?i).*corrupt exif", module=r"PIL\.")
 
 # PIL warns of photographs of more than 90 million pixels, and refuses twice as many as an attack.
+# Cameras make 200 million; a file of a few hundred bytes can say as many, which take a gigabyte.
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS = jpeg.MOST_PIXELS
 # The largest image of that many pixels, uncompressed in 16 bits.
 MOST_BYTES = 6 * MOST_PIXELS

@@ -39,8 +39,8 @@ def load() -> Dataset:
         validation=validation,
         class_names=tuple("0123456789"),
         image_size=64,
-        # "AlexNet level": where AlexNet ends under the recipe `small`, see docs/measuring.md.
-        target="top1:0.98",
+        # "AlexNet level", as launch/sweep.py --find_level proposes it: see docs/measuring.md.
+        target="top1:0.93",
         fingerprint=fingerprint_arrays(train, validation),
         horizontal_flip=False,
         evaluation_crop_fraction=1.0,

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxeff.cells import visible
 from jaxeff.data import folder_index
 from jaxeff.data.dataset import Dataset
 from jaxeff.errors import UsageError
@@ -444,7 +445,7 @@ def _show(path: bytes) -> str:
 
 
 def _first(names: list[bytes]) -> str:
-    shown = [os.fsdecode(name) for name in names[:_NAMED_IN_ERRORS]]
+    shown = [visible(os.fsdecode(name)) for name in names[:_NAMED_IN_ERRORS]]
     return ", ".join(chain(shown, ["…"] if len(names) > _NAMED_IN_ERRORS else []))
 
 

@@ -26,7 +26,7 @@ import simplejpeg
 cv2.setNumThreads(1)
 
 # PIL is left to refuse larger images.
-MOST_PIXELS = 400_000_000
+MOST_PIXELS = 250_000_000
 # Rows are decoded in blocks of this many; colour upsampling alone needs rows of the next block.
 _BLOCK_ROWS = 16
 # Below this ratio the filter would change less than rounding does.

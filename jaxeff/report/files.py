@@ -57,7 +57,7 @@ def read_records(
             if seen.setdefault(key, path) is not path:
                 raise UsageError(f"{path}: the same run as {seen[key]}")
         except UsageError as error:
-            refused.append(visible(" ".join(str(error).split())))
+            refused.append(str(error))
         except Exception as error:  # A record that nobody foresaw must not cost the others.
             reason = f"{type(error).__name__}: {error}"
             refused.append(visible(f"{path}: cannot be read ({' '.join(reason.split())[:200]})"))

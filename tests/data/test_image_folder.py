@@ -421,3 +421,18 @@ def test_names_that_share_all_but_nothing(tmp_path):
     names = [name for name, _ in listing(dataset.train)]
     assert names == ["c/a.png", "c/aa.png", "c/aaa.png", "d/a.png"]
     assert [name for name, _ in listing(dataset.validation)] == ["c/v.png"]
+
+
+def test_names_with_line_breaks_and_escapes_stay_in_their_line(tmp_path):
+    """Found by fuzzing: `train` was a file, and a class in validation had a line break."""
+    for name in ("train/a/x.jpg", "train/b/x.jpg", "val/w\n\x1b[2J/x.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"1 classes are in") as error:
+        load("image_folder", data_dir=tmp_path)
+    assert str(error.value).isprintable()
+    (tmp_path / "val" / "w\n\x1b[2J").rename(tmp_path / "val" / "a")
+    (tmp_path / "val" / "w\n.txt").write_text("")
+    (note,) = load("image_folder", data_dir=tmp_path).notes[:1]
+    assert note.isprintable()

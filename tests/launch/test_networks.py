@@ -366,3 +366,11 @@ def test_an_error_in_a_worker_process_is_told_with_its_line(write, tmp_path):
     write(CLASS + "    def __call__(self, x):\n        return x @ jnp.ones((4, 4))\n")
     counted = run_command("count", "--models=mynet.py:MyNet,alexnet", cwd=tmp_path)
     assert_one_line_and_exit_2(counted, "mynet.py, line 6: TypeError")
+
+
+@pytest.mark.parametrize("text", ["a=1\nb=2", "a=1)(b=2", "a=" + "(" * 999, "a=" + "-" * 999])
+def test_arguments_that_are_none_are_one_line(text):
+    """Found by fuzzing: line breaks, a second call, and depth at which Python's parser ends."""
+    with pytest.raises(UsageError, match="--model_args=") as error:
+        networks.parse_args(text)
+    assert str(error.value).isprintable()

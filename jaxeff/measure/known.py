@@ -98,14 +98,14 @@ def as_markdown(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         seeds, missed = row.train_flops.seeds, row.train_flops.missed
-        is_reference = row.name == row.reference
+        is_reference, arrived = row.name == row.reference, math.isfinite(row.train_flops.value)
         cells = [
             row.records[0].model.name,
             f"{row.metric}:{row.level:g}",
             f"{seeds}, {missed} missed" if missed else f"{seeds}",
             _text(row.epochs),
             _text(row.train_flops),
-            "the reference" if is_reference else _text(row.factor),
+            "the reference" if is_reference else _text(row.factor if arrived else None),
             _text(row.budget and row.budget.epochs),
             "the reference" if is_reference and row.budget else _text(row.budget_factor),
         ]

@@ -12,8 +12,7 @@ FROM python:3.12-slim
 ARG JAX=tpu
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir "jax[${JAX}]" "$(ls /wheels/*.whl)[tfds,gcs]" \
-    && rm -r /wheels \
-    && useradd --create-home jaxeff
-USER jaxeff
-WORKDIR /home/jaxeff
+    && rm -r /wheels
+# As root, to whom the devices of TPUs belong.
+WORKDIR /work
 CMD ["jaxeff"]

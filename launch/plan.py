@@ -4,7 +4,7 @@
 
 plans the sixteen models of the paper's Table 3 on ImageNet, each for the epochs after which the
 paper saw it reach AlexNet's accuracy, on eight TPU v5e. Nothing is trained, no accelerator is
-touched; counting takes a minute for the sixteen.
+touched; counting takes a minute or two for the sixteen.
 
     step = roofline / attained + all-reduce,    hours = images / min(devices' rate, hosts' rate)
 

@@ -1,9 +1,13 @@
 """How every command starts: flags read, help printed, mistakes answered in one line, exit 2."""
 
+import contextlib
+import multiprocessing
 import os
 import pathlib
 import shlex
+import signal
 import sys
+import traceback
 
 import ranges
 from absl import flags
@@ -12,6 +16,8 @@ from absl import flags
 PROGRAM = pathlib.Path(__file__).resolve().parents[1]
 if str(PROGRAM) not in sys.path[:2]:
     sys.path.insert(1, str(PROGRAM))
+
+INTERRUPTED = 75
 
 _COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache",
@@ -26,7 +32,9 @@ _CPU_KERNELS = flags.DEFINE_enum(
 )
 
 
-def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
+def run(
+    main, module_docstring: str, subcommands: dict | None = None, common: tuple[str, ...] = ()
+) -> None:
     """Parses the flags, calls `main()` and exits with the status that it returns.
 
     A wrong flag, a leftover argument, a `jaxeff.errors.UsageError` or an error in a user's own file
@@ -38,14 +46,17 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
         that `--help` answers at once.
       module_docstring: what the command does, with examples.
       subcommands: what the first argument may be; `main` is then called with the value of its key.
+      common: names of the flags that `--help` shows first.
     """
     arguments = sys.argv
     program = os.path.basename(arguments[0])
     if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments[1:]):
+        import help_page
+
         print(module_docstring.strip())
-        print("\nFlags:")
-        print(flags.FLAGS.main_module_help())
-        print(flags.FLAGS.module_help(sys.modules[__name__]))
+        if "Exit status" not in module_docstring:
+            print("\nExit status: 0 done; 2 wrong flags or unreadable input, in one line.")
+        print(help_page.text(common, sys.modules[__name__]))
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]
@@ -70,7 +81,15 @@ def run(main, module_docstring: str, subcommands: dict | None = None) -> None:
         with user_files.errors_explained():
             status = main(*subcommand)
     except UsageError as error:
-        _fail(program, str(error))
+        _say(program, str(error))
+        _end(2)
+    except KeyboardInterrupt:
+        _end(128 + signal.SIGINT)
+    except Exception:
+        traceback.print_exc()
+        _end(1)
+    if status == INTERRUPTED:  # Something may still be compiling.
+        _end(status)
     sys.exit(status)
 
 
@@ -108,8 +127,22 @@ def _prepare_jax():
 
 
 def _fail(program, message):
+    _say(program, message)
+    sys.exit(2)
+
+
+def _say(program, message):
     from jaxeff.cells import visible
 
     # What was given may hold anything, such as sequences that a terminal would obey.
     print(f"{program}: {visible(message)} (--help explains the flags)", file=sys.stderr)
-    sys.exit(2)
+
+
+def _end(status):
+    """Ends the process, whatever its threads wait for: a library's may wait for each other."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)

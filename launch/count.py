@@ -192,34 +192,35 @@ def print_table(rows: list[dict], headlines: dict[str, float]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, caption=None)
+    table = Table(box=box.SIMPLE_HEAD, caption=None, pad_edge=False, padding=(0, 1, 0, 0))
     columns = (
         "model",
-        "parameters, M",
-        "forward MACs, M",
-        "paper's, M",
-        "ours / paper's",
-        "XLA train FLOPs/image, M",
-        "/ 6 MACs",
-        "activations, M",
+        "params",
+        "forward\nMACs",
+        "the\npaper's",
+        "differ\nby",
+        "training\nFLOPs",
+        "over 6\nMACs",
+        "activ-\nations",
     )
     for column in columns:
-        table.add_column(column, justify="left" if column == "model" else "right")
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     for row in rows:
         paper = row["paper_macs_forward_per_image"]
         table.add_row(
             row["model"],
-            f"{row['params'] / 1e6:.3f}",
-            f"{row['macs_forward_per_image'] / 1e6:,.2f}",
+            f"{row['params'] / 1e6:.2f}",
+            f"{row['macs_forward_per_image'] / 1e6:,.1f}",
             "" if paper is None else f"{paper / 1e6:,.0f}",
-            "" if paper is None else f"{100 * row['macs_over_paper_macs'] - 100:+.1f} %",
+            "" if paper is None else f"{100 * row['macs_over_paper_macs'] - 100:+.1f}%",
             f"{row['xla_train_flops_per_image'] / 1e6:,.1f}",
             f"{row['xla_over_6_macs']:.3f}",
-            f"{row['activations_per_image'] / 1e6:.2f}",
+            f"{row['activations_per_image'] / 1e6:.1f}",
         )
     console = Console(highlight=False)
-    console = console if console.is_terminal else Console(width=140, highlight=False)
+    console = console if console.is_terminal else Console(width=100, highlight=False)
     console.print(table)
+    console.print("In millions, for an image; training FLOPs are XLA's count of a step.")
     if headlines:
         console.print("AlexNet to EfficientNet-b0, training compute to AlexNet level, less by")
         for convention, factor in headlines.items():

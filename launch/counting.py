@@ -23,6 +23,50 @@ def training_step_cost(model, *, image_size: int, batch_size: int, num_classes: 
     return train.training_step_cost(*_paper_training(model, image_size, batch_size, num_classes))
 
 
+def training_bytes(model, *, image_size: int, batch_size: int, num_classes: int, dtype: str) -> int:
+    """Counts the bytes that a step with the whole batch on one device moves.
+
+    Returns:
+      The count of `jaxeff.compute.count_bytes`.
+    """
+    from jaxeff import compute
+
+    return compute.count_bytes(*step_and_shapes(model, image_size, batch_size, num_classes, dtype))
+
+
+def step_and_shapes(
+    model,
+    image_size: int,
+    batch_size: int,
+    num_classes: int,
+    dtype: str,
+    axis_name: str | None = None,
+) -> tuple:
+    """The step that `launch/train.py` takes, and the shapes of its state and of its batch.
+
+    Args:
+      model: a `networks.ModelSpec`.
+      image_size: side of the images in pixels.
+      batch_size: images a step, over all devices.
+      num_classes: of the network.
+      dtype: of the arithmetic.
+      axis_name: the axis over the devices that share the batch; None where one has it whole.
+    """
+    import jax
+
+    from jaxeff.train import steps
+
+    _, recipe, task = _paper_training(model, image_size, batch_size, num_classes)
+    module = model.make_module(num_classes, dtype, axis_name)
+    step = steps.make_train_step(
+        module, recipe.optimizer, task, axis_name=axis_name, remat=recipe.remat, ema=recipe.ema
+    )
+    state = jax.eval_shape(
+        lambda: steps.initial_state(module, recipe.optimizer, task, seed=0, ema=recipe.ema)
+    )
+    return step, state, task.batch_shapes(batch_size)
+
+
 def _paper_training(model, image_size: int, batch_size: int, num_classes: int):
     """Returns a model, the paper's recipe for it and the task."""
     import networks

@@ -8,13 +8,15 @@ needs no record, since the published numbers come with the package. Open report/
 
 adds what runs of train.py measured: the records in that folder, at any depth. --records takes
 several folders, or patterns in quotes, with commas between. A file that is no valid record is named
-and left out.
+and left out. Seeds of one configuration give a median with a 95 % interval, as sweep.py prints it;
+runs that are not over are named and count for nothing.
 
 The folder then holds
 
     index.html                       everything, interactive; it opens without a network
     tables/*.csv                     tables 1 to 5 of the paper, ours beside printed, and more
     figures/figure{2..5}.{png,svg}   the paper's figures, for print
+    figures/factor_by_level.*        the factor from the baseline at every accuracy, from records
     audit.md                         each printed number of the paper, recomputed
 
     python launch/report.py --import=rows.csv --export_sota=efficiency_sota.csv
@@ -87,7 +89,12 @@ def main() -> int:
     valid, refused = files.read_records(paths, progress)
     for line in refused:
         print(f"left out: {line}", file=sys.stderr)
-    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value)
+    known_spread = None
+    if valid:
+        from jaxeff import measure  # SciPy takes a second to import.
+
+        known_spread = measure.known_spread
+    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value, known_spread)
     out = pathlib.Path(_OUT.value)
     files.write(made, out)
     print(summary(made))
@@ -113,6 +120,7 @@ def summary(made) -> str:
         )
     number, refused = len(made.records), len(made.refused)
     lines.append(audit.summary(made.audit))
+    lines += [f"{found.label}: {found.text}" for found in made.findings]
     lines.append(
         f"records {number}" + (f", and {refused} left out" if refused else "")
         if number or refused

@@ -6,11 +6,18 @@ trains both models with five seeds on the bundled digits to their level, and pri
 less compute than AlexNet the other takes, with a 95 % interval over the seeds. --dry_run lists the
 runs and how long they may take.
 
-    python launch/sweep.py --models=resnet18 --recipes=small,fast.py --seeds=0-2 \\
+    python launch/sweep.py --models=resnet18 --recipe=small,fast.py --seeds=0-2 \\
         --dataset=image_folder --data_dir=/data/cifar10 --target=top1:0.8 --out=sweeps/recipes
 
-compares two recipes. The same can stand in a file, --config=sweep.yaml, with a line for each flag;
-flags win over it. --train_flags='--image_size=32 --epochs=5' goes to every train.py as it stands.
+compares two recipes. --dataset and --target take several as well, and --budget searches for the
+shortest schedule to the level, which no choice of schedule confounds. The same can stand in a file,
+--config=sweep.yaml, with a line for each flag; flags win over it. --train_flags='--image_size=32
+--epochs=5' goes to every train.py as it stands.
+
+    python launch/sweep.py --find_level --reference=alexnet --seeds=0-19 --dataset=digits
+
+trains the reference alone and proposes the level of a data set: just after the knee of its curve,
+and reached by nineteen of twenty seeds.
 
 Each run has a folder of its own below --out and is a process of its own. Runs that are done are not
 run again; the same command goes on after an interruption, a failure or a change of --parallel. A
@@ -21,6 +28,7 @@ Exit status: 0 every run is done; 1 some failed, and the table is of the others;
 the same command again; 2 wrong flags.
 """
 
+import math
 import sys
 
 import cli
@@ -30,21 +38,32 @@ _MODELS = flags.DEFINE_string(
     "models", "paper", "Architectures: names or FILE.py:NAME with commas between, paper or all."
 )
 _SEEDS = flags.DEFINE_string("seeds", "0,1,2", "Seeds, such as 0,1,2 or 0-4.")
-_RECIPES = flags.DEFINE_string(
-    "recipes", None, "Recipes with commas between, as for train.py. Default: the data set's."
+_RECIPE = flags.DEFINE_string(
+    "recipe", None, "Recipes with commas between, as for train.py. Default: the data set's."
 )
-_DATASET = flags.DEFINE_string("dataset", "digits", "Data set, as for train.py.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set, where it needs one.")
-_TARGET = flags.DEFINE_string("target", None, "Level, as for train.py. Default: the data set's.")
+_DATASET = flags.DEFINE_string(
+    "dataset", "digits", "Data sets with commas between, as for train.py: NAME, or NAME:FOLDER."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets that name none.")
+_TARGET = flags.DEFINE_string(
+    "target",
+    None,
+    "Levels of one metric with commas between, as for train.py; each run goes to the hardest, and "
+    "its curve tells the others. Default: the data set's.",
+)
 _EVAL_EVERY = flags.DEFINE_float(
-    "eval_every", 0.25, "Epochs between evaluations: how finely a crossing is known."
+    "eval_every",
+    None,
+    "Epochs between evaluations: how finely a crossing is known. Default: the shortest of a "
+    "quarter, a half and one whose evaluations take at most 5 % of the training, else one.",
+    lower_bound=1e-3,
 )
 _TRAIN_FLAGS = flags.DEFINE_string(
     "train_flags", "", "Further flags of train.py for every run, as one text."
 )
 _OUT = flags.DEFINE_string("out", "sweep", "Folder of the runs, the table and the report.")
-_BASELINE = flags.DEFINE_string(
-    "baseline", "alexnet", "Configuration or model that factors are from."
+_REFERENCE = flags.DEFINE_string(
+    "reference", "alexnet", "Configuration or model that factors are from, or whose level it is."
 )
 _PARALLEL = flags.DEFINE_integer(
     "parallel",
@@ -58,59 +77,181 @@ _UNTIL = flags.DEFINE_string(
     "Adds seeds to each configuration until its interval is this wide either way, such as 10%.",
 )
 _MOST_SEEDS = flags.DEFINE_integer("most_seeds", 20, "With --until, at most.", lower_bound=1)
+_BUDGET = flags.DEFINE_bool(
+    "budget",
+    False,
+    "Also search for each configuration's shortest annealed schedule that ends at the level in at "
+    "least half of the seeds.",
+)
+_BUDGET_PRECISION = flags.DEFINE_string(
+    "budget_precision", "10%", "With --budget, how closely, as a part of the length."
+)
+_FIND_LEVEL = flags.DEFINE_bool(
+    "find_level",
+    False,
+    "Train --reference through its whole schedule, and propose the data set's level from its "
+    "curves; give twenty seeds.",
+)
 _REPORT = flags.DEFINE_bool("report", True, "Write OUT/report at the end.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs and their time, and run none.")
+_EMIT = flags.DEFINE_enum(
+    "emit",
+    None,
+    ["tpu", "gke", "slurm"],
+    "Run nothing here, and write job files for Cloud TPU, Google Kubernetes Engine or Slurm below "
+    "--out, one job a missing run.",
+)
+_EMIT_SETTINGS = flags.DEFINE_string(
+    "emit_settings", "", "Of the jobs: NAME=VALUE with commas between; what is missing is named."
+)
+_KNOWN = flags.DEFINE_bool(
+    "known", False, "Print what was measured and comes with the package, and run nothing."
+)
+_PACK = flags.DEFINE_string(
+    "pack", None, "Also write the records below --out into one file, such as runs.tar.xz."
+)
 _CONFIG = flags.DEFINE_string("config", None, "YAML file with values of these flags.")
 
 
 def main() -> int:
-    """Runs what is missing, prints the table; returns the exit status."""
+    """Runs what is missing, prints the tables; returns the exit status."""
     import pathlib
 
-    import networks
+    import sweep_results
     import sweep_runs
 
-    from jaxeff import measure
-    from jaxeff.atomic import write_atomically
-    from jaxeff.errors import UsageError
+    from jaxeff.measure import known
 
+    if _KNOWN.value:
+        print(known.as_markdown(known.known_rows()))
+        return 0
     _read_config()
     out = pathlib.Path(_OUT.value).expanduser()
-    precision = _parse_precision(_UNTIL.value)
-    seeds, recipes = parse_seeds(_SEEDS.value), _split(_RECIPES.value) or [None]
-    configurations = [
-        sweep_runs.Configuration(
-            out, spec.specification, recipe, *_train_flags(), (spec.source, _recipe_source(recipe))
-        )
-        for spec in networks.load_all(_MODELS.value)
-        for recipe in recipes
-    ]
-    names = [configuration.name for configuration in configurations]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"two configurations are both called {twice.pop()}: rename a file")
+    seeds, metric, levels = parse_seeds(_SEEDS.value), *parse_levels(_TARGET.value)
+    precision = None if _UNTIL.value is None else _parse_fraction("until", _UNTIL.value)
+    closely = _parse_fraction("budget_precision", _BUDGET_PRECISION.value)
+    configurations = _configurations(out, metric, levels)
     runs = [run for c in configurations for run in map(c.run, seeds)]
     if _DRY_RUN.value:
-        sweep_runs.print_plan(runs, _PARALLEL.value)
+        sweep_results.print_plan(runs, _PARALLEL.value)
         return 0
+    if _EMIT.value:
+        return _emit(runs, out)
     out.mkdir(parents=True, exist_ok=True)
-    failed = []
+    failed, budgets = [], {}
     with sweep_runs.Pool(_PARALLEL.value) as pool:
         while runs and not pool.interrupted:
             failed += pool.do(runs)
             runs = [] if pool.interrupted else _further_runs(configurations, failed, precision)
-    finished = {c.name: found for c in configurations if (found := c.records())}
-    reference = _reference(finished, configurations)
-    rows = measure.table(finished, reference)
-    if rows:
-        write_atomically(out / "factors.csv", measure.as_csv(rows, reference).encode())
-        sweep_runs.print_table(rows, reference, out / "factors.csv")
+        if _BUDGET.value and not (_FIND_LEVEL.value or pool.interrupted):
+            more, budgets = sweep_runs.search_budgets(pool, configurations, seeds, closely)
+            failed += more
+    if _FIND_LEVEL.value and not pool.interrupted:
+        return sweep_results.propose_levels(configurations, metric or "top1", out, failed)
+    rows = sweep_results.tables(configurations, _REFERENCE.value, metric, levels, budgets)
+    sweep_results.show(rows, _REFERENCE.value, out)
+    if _PACK.value is not None:
+        sweep_results.pack(out, pathlib.Path(_PACK.value).expanduser())
     if pool.interrupted:
         return 75
     if rows and _REPORT.value:
-        sweep_runs.write_report(out)
+        sweep_results.write_report(rows, out)
     for run, reason in failed:
         print(f"failed: {run.name}: {reason}")
     return 1 if failed else 0
+
+
+def _configurations(out, metric, levels):
+    """Every model with every recipe on every data set."""
+    import networks
+    import sweep_runs
+
+    from jaxeff.errors import UsageError
+
+    shared = _train_flags()
+    target = f"{metric}:{levels[-1]:g}" if levels else None
+    if _FIND_LEVEL.value:
+        # Not to be reached, so that the record tells it from the measurement of a level.
+        target = f"{metric or 'top1'}:{0 if _is_loss(metric) else 1}"
+        shared = ("--nostop_at_target", *shared)
+    models = networks.load_all(_REFERENCE.value if _FIND_LEVEL.value else _MODELS.value)
+    recipes = [(recipe, _recipe_source(recipe)) for recipe in _split(_RECIPE.value) or [None]]
+    found = []
+    for dataset in _split(_DATASET.value):
+        name, _, folder = dataset.partition(":")
+        folder = folder or _DATA_DIR.value
+        own = {"target": target, "data_dir": folder, "eval_every": _eval_every(name, folder)}
+        own = [f"--{flag}={value}" for flag, value in own.items() if value is not None]
+        found += [
+            sweep_runs.Configuration(
+                out, model.specification, recipe, name, (*own, *shared), (model.source, source)
+            )
+            for model in models
+            for recipe, source in recipes
+        ]
+    names = [configuration.name for configuration in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"two configurations are both called {twice.pop()}: rename a file")
+    return found
+
+
+def _eval_every(dataset, folder):
+    """Epochs between evaluations. One costs a third of a training step's compute an image."""
+    from jaxeff import data
+
+    if _EVAL_EVERY.value is not None:
+        return f"{_EVAL_EVERY.value:g}"
+    loaded = data.load(dataset, data_dir=folder)
+    whole = len(loaded.validation) / (3 * len(loaded.train))
+    return next((text for text in ("0.25", "0.5") if whole / float(text) <= 0.05), "1")
+
+
+def _emit(runs, out):
+    """Writes the job files of the runs that are missing."""
+    from cloud import jobs
+
+    from jaxeff.errors import UsageError
+
+    settings = dict(part.partition("=")[::2] for part in _split(_EMIT_SETTINGS.value))
+    missing = [run for run in runs if not run.is_done]
+    if not missing:
+        raise UsageError(f"--emit={_EMIT.value}: every run is done")
+    commands = [["jaxeff", "train", *run.flags()] for run in missing]
+    first, *others = jobs.emit(_EMIT.value, commands, out / _EMIT.value, settings)
+    print(f"{first}: {len(missing)} runs; look at it, and at {len(others)} more files beside it")
+    print(f"then run it: {'sbatch' if _EMIT.value == 'slurm' else 'bash'} {first}")
+    return 0
+
+
+def parse_levels(text: str | None) -> tuple[str | None, list[float]]:
+    """`top1:0.9,top1:0.95` as `top1` and `[0.9, 0.95]`, the easiest first; nothing for None.
+
+    Raises:
+      UsageError: it is no such list.
+    """
+    from jaxeff.errors import UsageError
+
+    if text is None:
+        return None, []
+    metrics, levels = set(), []
+    for part in _split(text):
+        metric, _, value = part.partition(":")
+        try:
+            levels.append(float(value))
+        except ValueError:
+            levels.append(math.nan)
+        metrics.add(metric)
+    if len(metrics) != 1 or len(set(levels)) < len(levels) or not all(map(math.isfinite, levels)):
+        raise UsageError(
+            f"--target={text}: give levels of one metric, each once, such as top1:0.9,top1:0.95; "
+            "another metric is another sweep"
+        )
+    metric = metrics.pop()
+    return metric, sorted(levels, reverse=_is_loss(metric))
+
+
+def _is_loss(metric):
+    return metric is not None and metric.endswith("loss")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -182,7 +323,7 @@ def _recipe_source(recipe):
 
 
 def _train_flags():
-    """The data set, and the other flags that every run shares."""
+    """The flags that every run shares."""
     import shlex
 
     from jaxeff.errors import UsageError
@@ -197,24 +338,20 @@ def _train_flags():
                 f"--train_flags: {flag}: give flags as --name=value; model, seed and workdir are "
                 "the sweep's own"
             )
-    given = {"target": _TARGET.value, "data_dir": _DATA_DIR.value}
-    given = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    return _DATASET.value, (*given, f"--eval_every={_EVAL_EVERY.value:g}", *further)
+    return tuple(further)
 
 
-def _parse_precision(text):
-    """`10%` or `0.1` as 0.1; None for None."""
+def _parse_fraction(flag, text):
+    """`10%` or `0.1` as 0.1."""
     from jaxeff.errors import UsageError
 
-    if text is None:
-        return None
     try:
-        precision = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        fraction = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        precision = 0.0
-    if not 0 < precision < 100:
-        raise UsageError(f"--until={text}: give a fraction above 0, such as 10%")
-    return precision
+        fraction = 0.0
+    if not 0 < fraction < 100:
+        raise UsageError(f"--{flag}={text}: give a fraction above 0, such as 10%")
+    return fraction
 
 
 def _further_runs(configurations, failed, precision):
@@ -235,17 +372,18 @@ def _further_runs(configurations, failed, precision):
     return runs
 
 
-def _reference(finished, configurations):
-    """The configuration of `--baseline`; None where it was not measured."""
-    if _BASELINE.value in finished:
-        return _BASELINE.value
-    of_model = [
-        c.name
-        for c in configurations
-        if c.model.rpartition(":")[2] == _BASELINE.value and c.name in finished
-    ]
-    return of_model[0] if of_model else None
+COMMON = (
+    "models",
+    "seeds",
+    "recipe",
+    "dataset",
+    "data_dir",
+    "target",
+    "out",
+    "reference",
+    "dry_run",
+)
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, common=COMMON)

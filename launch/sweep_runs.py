@@ -17,7 +17,16 @@ TRAIN = pathlib.Path(__file__).with_name("train.py")
 # Statuses of train.py after which there is nothing left to run.
 DONE = ("reached", "completed", "diverged")
 INTERRUPTED = 75
-DEFAULT_EVALUATIONS = "--eval_every=0.25"
+DEFAULT_EVALUATIONS = "--eval_every=1"
+# Flags of train.py that change what is shown and how fast it runs, not what is measured.
+OF_DISPLAY = (
+    "log_every",
+    "checkpoint_every",
+    "num_workers",
+    "check_data",
+    "profile",
+    "compilation_cache",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """Of the row and, with the seed, of the folders; every flag is in it."""
+        """Of the row and, with the seed, of the folders; every flag that matters is in it."""
         model = self.model.rpartition(":")[2]
         parts = [model, self.dataset]
         if self.recipe is not None:
@@ -51,9 +60,21 @@ class Configuration:
             name, _, value = flag.lstrip("-").partition("=")
             if name == "data_dir":
                 value, name = pathlib.Path(value).name, ""
-            if flag != DEFAULT_EVALUATIONS:
+            if flag != DEFAULT_EVALUATIONS and name.removeprefix("no") not in OF_DISPLAY:
                 parts.append(f"{name}{value}")
         return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts if part)
+
+    @property
+    def dataset_key(self) -> tuple[str, ...]:
+        """What runs must have in common to be compared: the data set and its folder."""
+        return (self.dataset, *(flag for flag in self.flags if flag.startswith("--data_dir")))
+
+    def through_schedule(self, epochs: float) -> "Configuration":
+        """The same with another length of schedule, run to its end."""
+        flags = tuple(flag for flag in self.flags if not flag.startswith(("--epochs", "--eval_e")))
+        once = f"--eval_every={measure.EVALUATED_EVERY * epochs:g}"
+        flags = (*flags, f"--epochs={epochs:g}", once, "--nostop_at_target")
+        return dataclasses.replace(self, out=self.out / "budgets", flags=flags)
 
     def run(self, seed: int) -> "Run":
         """The run with `seed`."""
@@ -111,11 +132,13 @@ class Run:
 
     def command(self) -> list[str]:
         """That trains it, or goes on with it."""
+        return [sys.executable, str(TRAIN), *self.flags()]
+
+    def flags(self) -> list[str]:
+        """Of train.py."""
         c = self.configuration
         recipe = [] if c.recipe is None else [f"--recipe={c.recipe}"]
         return [
-            sys.executable,
-            str(TRAIN),
             f"--model={c.model}",
             *recipe,
             f"--dataset={c.dataset}",
@@ -240,51 +263,42 @@ class Pool:
                 process.send_signal(signal.SIGTERM)
 
 
-def print_plan(runs: list[Run], parallel: int) -> None:
-    """Lists the runs, and how long what is missing takes where others of its kind were timed."""
-    seconds = {}
-    for configuration in {run.configuration: None for run in runs}:
-        timings = [record.timing for record in configuration.records()]
-        if timings:
-            each = [t.compile_seconds + t.train_seconds + t.eval_seconds for t in timings]
-            seconds[configuration] = sum(each) / len(each)
-    total, unknown = 0.0, 0
-    for run in runs:
-        if run.is_done:
-            print(f"{run.name}: done, {run.outcome()}")
-            continue
-        estimate = seconds.get(run.configuration)
-        unknown += estimate is None
-        total += estimate or 0.0
-        print(f"{run.name}: {'not timed yet' if estimate is None else f'{estimate:.0f} s'}")
-    hours = total / parallel / 3600
-    print(f"{len(runs)} runs; what is missing takes {hours:.2g} h, and {unknown} of unknown time")
+def search_budgets(
+    pool: Pool, configurations: list[Configuration], seeds: list[int], precision: float
+) -> tuple[list[tuple[Run, str]], dict[str, measure.Budget]]:
+    """Trains ever better chosen lengths of schedule until each configuration's budget is known.
 
+    What is done already is not run again, so the search takes the same way again after an
+    interruption.
 
-def print_table(rows: list[measure.Row], reference: str | None, path: pathlib.Path) -> None:
-    """Prints each configuration with seeds, level and interval, and the factors."""
-    print()
-    for row in rows:
-        first = row.records[0]
-        missed = f", {row.train_flops.missed} never got there" if row.train_flops.missed else ""
-        print(f"{row.name}: {len(row.records)} seeds to {first.target.metric} ", end="")
-        print(f"{first.target.value:g}{missed}")
-        print(f"  compute  {measure.text(row.train_flops)} FLOPs, at epoch ", end="")
-        print(measure.text(row.epochs))
-        if row.factor is not None and row.name != reference:
-            print(f"  factor   {measure.text(row.factor)} x less than {reference}")
-    if reference is None:
-        print("the baseline was not measured, so there are no factors: --baseline=NAME")
-    print(f"medians over the seeds with 95 % intervals; all of it in {path}")
+    Args:
+      pool: that runs them.
+      configurations: that have records, whose recipes tell where the search starts.
+      seeds: of every length.
+      precision: as `measure.next_length` takes it.
 
-
-def write_report(out: pathlib.Path) -> None:
-    """Writes `out/report` with everything that the records below `out` say."""
-    report = pathlib.Path(__file__).with_name("report.py")
-    command = [sys.executable, str(report), f"--records={out}", f"--out={out / 'report'}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"the report failed: {done.stderr.strip()[-300:]}")
+    Returns:
+      Runs that failed, with the reason, and the budgets that are known, by configuration's name.
+    """
+    found = {c: [] for c in configurations if c.records()}
+    open_, failed, budgets = list(found), [], {}
+    while open_ and not pool.interrupted:
+        lengths, runs = {}, []
+        for configuration in open_:
+            own = configuration.records()[0].recipe["epochs"]
+            length = measure.next_length(found[configuration], own, precision)
+            if length is None:
+                budgets[configuration.name] = measure.budget(found[configuration])
+            else:
+                lengths[configuration] = configuration.through_schedule(length)
+                runs += map(lengths[configuration].run, seeds)
+        failed += pool.do(runs)
+        broken = {run.configuration for run, _ in failed}
+        open_ = [c for c, of_length in lengths.items() if of_length not in broken]
+        for configuration in open_:
+            done = lengths[configuration].records()
+            found[configuration] += [record for record in done if record.seed in seeds]
+    return failed, budgets
 
 
 def _places(size):

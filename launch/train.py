@@ -32,7 +32,9 @@ from absl import flags
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Architecture, such as shufflenet_v2 or alexnet (a wrong name lists near ones), or your own: "
+    "Architecture: alexnet, densenet121, efficientnet_b0, googlenet, mobilenet_v1, mobilenet_v2, "
+    "resnet18, resnext50_32x4d, wide_resnet50_2, shufflenet_v1, shufflenet_v2, squeezenet1_1, "
+    "vgg11 or another size of these families (a wrong name lists near ones), or your own: "
     "FILE.py:NAME or package.module:NAME, a Flax module class or a function of num_classes.",
 )
 _MODEL_ARGS = flags.DEFINE_string(
@@ -91,7 +93,8 @@ _EPOCHS = flags.DEFINE_float(
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
-    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule), small, or a "
+    "Hyperparameters: paper (90 epochs, smooth decay), paper_step (its step schedule), small, "
+    "large_batch (LARS for batches of thousands; a departure from the paper), or a "
     "file of your own, FILE.py, whose recipe(model_name, steps_per_epoch) returns a "
     "jaxeff.train.Recipe. Default: small for the bundled data sets, paper otherwise.",
 )
@@ -101,6 +104,14 @@ _TARGET = flags.DEFINE_string(
     None,
     "Validation accuracy to reach, such as top5:0.791 or top1:0.95. Default: by data set, where it "
     "has one.",
+)
+_ACCUMULATE = flags.DEFINE_integer(
+    "accumulate",
+    None,
+    "Parts in which a step computes the gradient of its batch, one after the other, where the "
+    "memory is too small for all of it. Batch normalisation takes the statistics of a part. "
+    "Default: by recipe.",
+    lower_bound=1,
 )
 _STOP_AT_TARGET = flags.DEFINE_bool(
     "stop_at_target", True, "End the run at the first evaluation that reaches the target."
@@ -119,8 +130,8 @@ _DTYPE = flags.DEFINE_enum(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder of the results. Default: runs/<model>-<dataset>-<recipe>-s<seed>, with the flags that "
-    "were given before the seed.",
+    "Folder of the results, on a disk or gs://bucket/folder. Default: "
+    "runs/<model>-<dataset>-<recipe>-s<seed>, with the flags that were given before the seed.",
 )
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers",
@@ -170,8 +181,17 @@ _COORDINATOR = flags.DEFINE_string(
     None,
     "host:port of the first of several hosts, where the platform does not announce itself.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes",
+    None,
+    "Processes of the run; 1 keeps this one alone, whatever the platform announces.",
+    lower_bound=1,
+)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+
+_JOIN_TIMEOUT = flags.DEFINE_float(
+    "join_timeout", 300, "Seconds to wait for the other processes at the start.", lower_bound=1
+)
 
 EXIT_STATUS = {"diverged": 4, "interrupted": 75}
 
@@ -180,22 +200,44 @@ def main() -> int:
     """Runs the training that the flags describe; returns the exit status."""
     from jaxeff import train
 
-    train.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    run = _run_from_flags()  # First, since the loop takes a second to import.
-    record = train.train_to_target(run)
+    link = train.join_processes(
+        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _JOIN_TIMEOUT.value
+    )
+    with train.ending_together(link):
+        run = _run_from_flags()  # First, since the loop takes a second to import.
+        record = train.train_to_target(run, link)
+    if record.target.reached:
+        _print_spread(record)
     if record.status in EXIT_STATUS:
         return EXIT_STATUS[record.status]
     return 0 if record.target.reached else 3
 
 
+def _print_spread(record) -> None:
+    """Says how much another seed may differ; on the first process alone."""
+    import jax
+
+    from jaxeff import measure
+
+    if jax.process_index():
+        return
+    model = record.model
+    known = None if model.source else measure.known_spread(model.name, record.dataset.name)
+    print(
+        f"  one run of its kind differs from the next by {known.text()}"
+        if known
+        else "  this is one run: launch/sweep.py --seeds=0-4 tells how much another seed differs"
+    )
+
+
 def _run_from_flags():
     import dataclasses
-    import pathlib
 
     import networks
 
     import models
     from jaxeff import data, tasks, train
+    from jaxeff.atomic import is_remote
     from jaxeff.errors import UsageError
 
     if _MODEL.value is None:
@@ -226,7 +268,9 @@ def _run_from_flags():
     level = tasks.parse_target(target, train.target_metrics(task, recipe))
     parts = [model.name, dataset.name, recipe.name, *_overridden(), f"s{_SEED.value}"]
     default = f"runs/{'-'.join(parts)}"
-    workdir = pathlib.Path(_WORKDIR.value or default).expanduser()
+    workdir = train.workdir.folder(_WORKDIR.value or default)
+    if _PROFILE.value and is_remote(workdir):
+        raise UsageError(f"--profile: a trace cannot be written to {workdir}; give a local workdir")
     return train.Run(
         model=model.name,
         make_module=functools.partial(model.make_module, dataset.num_classes, _DTYPE.value),
@@ -292,6 +336,7 @@ def _recipe(model_name, dataset):
     import recipes
 
     from jaxeff import train
+    from jaxeff.errors import UsageError
 
     name = _RECIPE.value or ("small" if dataset.in_memory else "paper")
     resolve = functools.partial(
@@ -304,6 +349,11 @@ def _recipe(model_name, dataset):
         lr=_LR.value,
     )
     recipe, sources = recipes.load(name, resolve)
+    if _ACCUMULATE.value is not None:
+        try:
+            recipe = dataclasses.replace(recipe, accumulate=_ACCUMULATE.value)
+        except ValueError as error:
+            raise UsageError(f"--accumulate={_ACCUMULATE.value}: {error}") from error
     if not dataset.horizontal_flip:
         transforms = dataclasses.replace(recipe.transforms, flip="none")
         recipe = dataclasses.replace(recipe, transforms=transforms)
@@ -317,6 +367,7 @@ _IN_THE_NAME = (
     "batch_size",
     "epochs",
     "lr",
+    "accumulate",
     "target",
     "eval_every",
     "dtype",
@@ -421,5 +472,21 @@ def _loader_processes(dataset) -> int:
     return 0 if dataset.in_memory else data.loader_processes(os.cpu_count() or 1)
 
 
+COMMON = (
+    "model",
+    "dataset",
+    "data_dir",
+    "recipe",
+    "target",
+    "image_size",
+    "batch_size",
+    "epochs",
+    "lr",
+    "seed",
+    "dtype",
+    "workdir",
+)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, common=COMMON)

@@ -1,4 +1,4 @@
-"""Says what hardware can do at most: by the peaks that makers publish, or by measuring one.
+"""Says what hardware can do at most: by what makers publish, or by measuring it.
 
 Peaks are for dense matrix products. `float32` is arithmetic in full single precision (on NVIDIA
 GPUs the CUDA cores), `tfloat32` the tensor cores' TF32, which JAX uses for float32 arrays on
@@ -94,8 +94,44 @@ PEAKS: dict[str, tuple[dict[str, float], str]] = {
 # JAX devices of a chip, where they are not one: what is booked and paid for is the chip.
 DEVICES_PER_CHIP = {"TPU v2": 2, "TPU v3": 2, "TPU7x": 2}
 
+# Device kind -> (bytes, bytes a second, source) of a JAX device's memory. Names are matched as in
+# `PEAKS`. Google's GB are GiB: the TPU compiler has 15.75 GiB of a v5e's 16 for a program.
+MEMORIES: dict[str, tuple[float, float, str]] = {
+    "TPU v2": (2**33, 700e9 / 2, "cloud.google.com/tpu/docs/v2: 16 GiB a chip of two cores"),
+    "TPU v3": (2**34, 900e9 / 2, "cloud.google.com/tpu/docs/v3: 32 GiB a chip of two cores"),
+    "TPU v4": (2**35, 1200e9, "cloud.google.com/tpu/docs/v4"),
+    "TPU v4 lite": (2**33, 614e9, "Jouppi et al., Ten Lessons (ISCA 2021): TPU v4i"),
+    "TPU v5 lite": (2**34, 819e9, "cloud.google.com/tpu/docs/v5e"),
+    "TPU v5e": (2**34, 819e9, "cloud.google.com/tpu/docs/v5e"),
+    "TPU v5": (95 * 2**30, 2765e9, "cloud.google.com/tpu/docs/v5p"),
+    "TPU v5p": (95 * 2**30, 2765e9, "cloud.google.com/tpu/docs/v5p"),
+    "TPU v6 lite": (2**35, 1638e9, "cloud.google.com/tpu/docs/v6e"),
+    "TPU v6e": (2**35, 1638e9, "cloud.google.com/tpu/docs/v6e"),
+    "TPU7x": (96 * 2**30, 7380e9 / 2, "cloud.google.com/tpu/docs/tpu7x: a chip of two devices"),
+    "P100-PCIE": (16e9, 732e9, "NVIDIA Tesla P100 PCIe data sheet"),
+    "P100-SXM2": (16e9, 732e9, "NVIDIA Tesla P100 white paper"),
+    "V100-PCIE": (16e9, 900e9, "NVIDIA V100 data sheet: the card of 16 GB"),
+    "V100-SXM2": (16e9, 900e9, "NVIDIA V100 data sheet: the module of 16 GB"),
+    "Tesla T4": (16e9, 320e9, "NVIDIA T4 data sheet"),
+    "NVIDIA A100": (40e9, 1555e9, "NVIDIA A100 data sheet: 40 GB"),
+    "NVIDIA A100-SXM4-80GB": (80e9, 2039e9, "NVIDIA A100 data sheet: SXM, 80 GB"),
+    "NVIDIA A100 80GB PCIe": (80e9, 1935e9, "NVIDIA A100 data sheet: PCIe, 80 GB"),
+    "NVIDIA A10": (24e9, 600e9, "NVIDIA A10 data sheet"),
+    "NVIDIA L4": (24e9, 300e9, "NVIDIA L4 data sheet"),
+    "NVIDIA L40S": (48e9, 864e9, "NVIDIA L40S data sheet"),
+    "NVIDIA H100 80GB HBM3": (80e9, 3.35e12, "NVIDIA H100 data sheet: SXM"),
+    "NVIDIA H100 PCIe": (80e9, 2e12, "NVIDIA H100 data sheet: PCIe"),
+    "NVIDIA H100 NVL": (94e9, 3.9e12, "NVIDIA H100 data sheet: NVL"),
+    "NVIDIA H200": (141e9, 4.8e12, "NVIDIA H200 data sheet"),
+    "NVIDIA H200 NVL": (141e9, 4.8e12, "NVIDIA H200 data sheet"),
+    "NVIDIA B200": (180e9, 8e12, "NVIDIA HGX data sheet: an eighth of HGX B200"),
+    "NVIDIA GB200": (186e9, 8e12, "NVIDIA GB200 NVL72 data sheet: a 72nd"),
+}
+
+
 # What people call a device that has several variants, or another name in `PEAKS`.
 _NICKNAMES = {
+    "a100-80gb": "NVIDIA A100-SXM4-80GB",
     "p100": "P100-SXM2",
     "v100": "V100-SXM2",
     "h100": "NVIDIA H100 80GB HBM3",
@@ -116,7 +152,7 @@ def find_device(name: str) -> str:
     Raises:
       UsageError: people call no device of the table so.
     """
-    keys = {key.lower(): key for key in PEAKS}
+    keys = {key.lower(): key for key in (*PEAKS, *MEMORIES)}
     keys |= {re.sub(r"^(nvidia|tpu|tesla) ", "", key): full for key, full in keys.items()}
     keys |= _NICKNAMES
     asked = " ".join(name.lower().split())
@@ -160,13 +196,31 @@ def peak_flops_per_second(device_kind: str, dtype: DTypeLike | str) -> float | N
       known: for CPUs, devices that the table lacks, precisions that the device lacks, and parts
       of a GPU (MIG).
     """
+    row = row_of(PEAKS, device_kind)
+    return None if row is None else row[0].get(_precision(dtype))
+
+
+def device_memory(device_kind: str) -> tuple[float, float] | None:
+    """Returns bytes and bytes a second of a JAX device's memory; None where none is published."""
+    row = row_of(MEMORIES, device_kind)
+    return None if row is None else row[:2]
+
+
+def sources(device_kind: str) -> list[str]:
+    """Where what is known of a device was published."""
+    rows = [row_of(PEAKS, device_kind), row_of(MEMORIES, device_kind)]
+    return list(dict.fromkeys(row[-1] for row in rows if row is not None))
+
+
+def row_of(table: dict, device_kind: str):
+    """The row of a table whose name is the longest that occurs in a device kind as whole words.
+
+    None where there is none, and for parts of a GPU (MIG).
+    """
     if re.search(r"\bMIG\b", device_kind):
         return None
-    names = [name for name in PEAKS if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", device_kind)]
-    if not names:
-        return None
-    peaks, _ = PEAKS[max(names, key=len)]
-    return peaks.get(_precision(dtype))
+    names = [name for name in table if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", device_kind)]
+    return table[max(names, key=len)] if names else None
 
 
 def measure_matmul_peak(dtype: DTypeLike | str, size: int = 4096) -> float:

@@ -224,7 +224,7 @@ def _captured(fn: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
         if not isinstance(function, types.FunctionType) or function in seen:
             continue
         seen.add(function)
-        if function.__module__.partition(".")[0] == "jax":
+        if (function.__module__ or "").partition(".")[0] == "jax":  # None in `exec`.
             continue
         try:
             used = inspect.getclosurevars(function)

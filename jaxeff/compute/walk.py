@@ -97,7 +97,8 @@ class Walked:
       literals: the values that are written into the program.
       constants: those of them that are read where they are written, with what they are.
       arrays: the arrays that are written into the program, by their variables.
-      kept: the values that the program returns, that go into a call, a loop or a branch or come out
+      returned: the values that the program returns.
+      kept: these, and the values that go into a call, a loop or a branch or come out
         of one, and those that choose a branch.
       literal_cotangents: the literals with which a rematerialised backward pass begins.
       loop_counters: integer operations by which XLA counts loops, and which are not in the program.
@@ -111,6 +112,7 @@ class Walked:
     literals: set[int] = field(default_factory=set)
     constants: dict[int, Any] = field(default_factory=dict)
     arrays: dict[int, Var] = field(default_factory=dict)
+    returned: list[int] = field(default_factory=list)
     kept: set[int] = field(default_factory=set)
     literal_cotangents: set[int] = field(default_factory=set)
     loop_counters: int = 0
@@ -132,7 +134,8 @@ def walk(jaxpr: Jaxpr, constants: Sequence[Any], trip_counts: Mapping[str, int])
     found, loops = Walked(), _WhileLoops(trip_counts)
     walker = _Walker(found, itertools.count(), Simplifier(), loops)
     inputs = walker.new_values(len(jaxpr.invars))
-    found.kept.update(walker.body((jaxpr, constants), inputs, Place()))
+    found.returned = walker.body((jaxpr, constants), inputs, Place())
+    found.kept.update(found.returned)
     loops.check()
     return _without_unread_steps(found, walker.simplifier)
 

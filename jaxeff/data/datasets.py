@@ -114,6 +114,11 @@ def _existing(name: str, data_dir: str | Path | None, folder: bool) -> Path:
             f"data set {name!r} needs to know where the images are: give "
             f"--data_dir={kind.upper()}, {_CONTENT[name]}"
         )
+    if "://" in str(data_dir):
+        raise UsageError(
+            f"--data_dir={data_dir}: {name!r} is read from a disk; copy it there first, such as by "
+            f"`gcloud storage cp -r {data_dir} .` (TFDS sets are read from gs:// as they are)"
+        )
     path = Path(data_dir).expanduser()
     if not (path.is_dir() if folder else path.is_file()):
         problem = f"is not a {kind}" if path.exists() else "does not exist"

@@ -1,15 +1,40 @@
 """Many runs: what several seeds of one configuration say of its compute to a level."""
 
-from jaxeff.measure.crossing import Crossing as Crossing
-from jaxeff.measure.crossing import common_stop as common_stop
-from jaxeff.measure.crossing import crossing as crossing
-from jaxeff.measure.interval import Estimate as Estimate
-from jaxeff.measure.interval import compute_to_level as compute_to_level
-from jaxeff.measure.interval import factor as factor
-from jaxeff.measure.interval import paired_factor as paired_factor
-from jaxeff.measure.interval import relative_spread as relative_spread
-from jaxeff.measure.interval import seeds_needed as seeds_needed
-from jaxeff.measure.table import Row as Row
-from jaxeff.measure.table import as_csv as as_csv
-from jaxeff.measure.table import table as table
-from jaxeff.measure.table import text as text
+from jaxeff.measure.budget import EVALUATED_EVERY, Budget, budget, is_of_search, next_length
+from jaxeff.measure.crossing import Crossing, common_stop, crossing
+from jaxeff.measure.interval import (
+    Estimate,
+    compute_to_level,
+    factor,
+    paired_factor,
+    relative_spread,
+    seeds_needed,
+)
+from jaxeff.measure.known import Spread, known_spread
+from jaxeff.measure.level import Proposal, propose_level
+from jaxeff.measure.table import Row, as_csv, table, text
+
+__all__ = [
+    "EVALUATED_EVERY",
+    "Budget",
+    "Crossing",
+    "Estimate",
+    "Proposal",
+    "Row",
+    "Spread",
+    "as_csv",
+    "budget",
+    "common_stop",
+    "compute_to_level",
+    "crossing",
+    "factor",
+    "is_of_search",
+    "known_spread",
+    "next_length",
+    "paired_factor",
+    "propose_level",
+    "relative_spread",
+    "seeds_needed",
+    "table",
+    "text",
+]

@@ -63,13 +63,13 @@ def crossing(
     level = record.target.value if level is None else level
     metric = metric or record.target.metric
     found = records.crossing(record.curve, metric, level, record.direction(metric))
-    spent = {point.step: _spent(record, point, unit) for point in record.curve}
-    before = [s for step, s in spent.items() if found.step is None or step < found.step]
-    stays = [p.step for p in record.curve if p.epoch == found.stays_from_epoch]
+    curve = record.curve
+    first = next((i for i, point in enumerate(curve) if point.step == found.step), len(curve))
+    stays = next((point for point in curve if point.epoch == found.stays_from_epoch), None)
     return Crossing(
-        after=before[-1] if before else 0.0,
-        by=spent[found.step] if found.reached else math.inf,
-        stays_by=spent[stays[0]] if stays else math.inf,
+        after=_spent(record, curve[first - 1], unit) if first else 0.0,
+        by=_spent(record, curve[first], unit) if found.reached else math.inf,
+        stays_by=math.inf if stays is None else _spent(record, stays, unit),
         seed=record.seed,
     )
 

@@ -97,19 +97,25 @@ def factor(reference: Sequence[Crossing], other: Sequence[Crossing]) -> Estimate
 
     Returns:
       The estimate; `seeds` is the smaller number of runs. NaN where neither is known to get there.
+      Where one of the medians is infinite, so is the factor or its inverse, and the finite end of
+      the interval is the ratio of the ends of both.
     """
     a, b = compute_to_level(reference), compute_to_level(other)
     seeds, missed = min(a.seeds, b.seeds), a.missed + b.missed
     value = _ratio(a.value, b.value)
     if a.low is None or b.low is None or math.isnan(value):
         return Estimate(value, None, None, seeds, missed)
+    if math.isinf(a.value):
+        return Estimate(value, a.low / b.high, math.inf, seeds, missed)
+    if math.isinf(b.value):
+        return Estimate(value, 0.0, a.high / b.low if b.low else math.inf, seeds, missed)
     if not missed and seeds < FEWEST_FOR_ORDER_STATISTICS:
         logarithms = np.log(_spread(reference)), np.log(_spread(other))
         welch = stats.ttest_ind(*logarithms, equal_var=False).confidence_interval(CONFIDENCE)
         low, high = math.exp(welch.low), math.exp(welch.high)
     else:
-        low = _moved(value, -math.hypot(_width(a.value, a.low), _width(b.high, b.value)))
-        high = _moved(value, math.hypot(_width(a.high, a.value), _width(b.value, b.low)))
+        low = value * math.exp(-math.hypot(_width(a.value, a.low), _width(b.high, b.value)))
+        high = value * math.exp(math.hypot(_width(a.high, a.value), _width(b.value, b.low)))
     return Estimate(value, min(low, value), max(high, value), seeds, missed)
 
 
@@ -217,7 +223,3 @@ def _width(larger, smaller):
     if larger == smaller:
         return 0.0
     return math.inf if math.isinf(larger) or smaller == 0 else math.log(larger / smaller)
-
-
-def _moved(value, by):
-    return value if value in (0.0, math.inf) else value * math.exp(by)

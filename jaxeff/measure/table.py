@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxeff.cells import inert
+from jaxeff.measure.budget import Budget
 from jaxeff.measure.crossing import Crossing, crossing
 from jaxeff.measure.interval import Estimate, compute_to_level, factor, relative_spread
 from jaxeff.records import Record
@@ -33,6 +34,19 @@ COLUMNS = (
     "factor_high",
     "spread_of_one_run",
     "reference",
+    "budget_flops",
+    "budget_flops_low",
+    "budget_flops_high",
+    "budget_epochs",
+    "budget_epochs_low",
+    "budget_epochs_high",
+    "budget_factor",
+    "budget_factor_low",
+    "budget_factor_high",
+    "spent_on_budget_flops",
+    "jaxeff",
+    "git_commit",
+    "processor",
 )
 
 
@@ -43,49 +57,82 @@ class Row:
     Attributes:
       name: of the configuration.
       records: of its runs, one a seed.
+      metric: that the level is of.
+      level: that everything here is to.
+      reference: name of the configuration that factors are from; None without one.
       train_flops: to the level, by XLA's count.
       paper_flops: to the level, 3 x forward multiply-accumulates.
       epochs: to the level.
       factor: how many times less than the reference, by XLA's count; None without a reference.
       spread: relative standard deviation of one run; None where it is not known.
+      budget: the shortest annealed schedule to the level; None where it was not searched for.
+      budget_factor: how many times smaller than the reference's budget; None where one is not
+        known.
     """
 
     name: str
     records: Sequence[Record]
+    metric: str
+    level: float
+    reference: str | None
     train_flops: Estimate
     paper_flops: Estimate
     epochs: Estimate
     factor: Estimate | None
     spread: float | None
+    budget: Budget | None = None
+    budget_factor: Estimate | None = None
 
 
-def table(configurations: Mapping[str, Sequence[Record]], reference: str | None) -> list[Row]:
+def table(
+    configurations: Mapping[str, Sequence[Record]],
+    reference: str | None,
+    level: float | None = None,
+    metric: str | None = None,
+    budgets: Mapping[str, Budget] | None = None,
+) -> list[Row]:
     """A row for each configuration, the one that takes least last.
 
     Args:
-      configurations: records of the seeds of each, by name; each to its own target.
+      configurations: records of the seeds of each, by name.
       reference: the configuration that factors are from; None, or one that is not there, gives no
         factors.
+      level: to measure to; None takes each configuration's own target, and its metric.
+      metric: of the level.
+      budgets: of those configurations whose budget is known, by name.
     """
-    measured = {name: _crossings(records) for name, records in configurations.items() if records}
+    measured = {
+        name: _crossings(records, level, metric)
+        for name, records in configurations.items()
+        if records
+    }
+    reference, budgets = reference if reference in measured else None, budgets or {}
     rows = []
     for name, by_unit in measured.items():
-        compared = measured.get(reference)
+        compared, target = measured.get(reference), configurations[name][0].target
+        both = name in budgets and reference in budgets
         rows.append(
             Row(
                 name=name,
                 records=configurations[name],
+                metric=metric or target.metric,
+                level=target.value if level is None else level,
+                reference=reference,
                 train_flops=compute_to_level(by_unit["xla"]),
                 paper_flops=compute_to_level(by_unit["paper"]),
                 epochs=compute_to_level(by_unit["epoch"]),
                 factor=factor(compared["xla"], by_unit["xla"]) if compared else None,
                 spread=relative_spread(by_unit["xla"]),
+                budget=budgets.get(name),
+                budget_factor=factor(budgets[reference].crossings, budgets[name].crossings)
+                if both
+                else None,
             )
         )
     return sorted(rows, key=lambda row: -row.train_flops.value)
 
 
-def as_csv(rows: Sequence[Row], reference: str | None) -> str:
+def as_csv(rows: Sequence[Row]) -> str:
     """The rows with `COLUMNS`; an empty cell is not known, `inf` never got there."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -98,7 +145,7 @@ def as_csv(rows: Sequence[Row], reference: str | None) -> str:
                 inert(first.model.name),
                 inert(first.recipe["name"]),
                 inert(first.dataset.name),
-                f"{first.target.metric}:{first.target.value:g}",
+                f"{row.metric}:{row.level:g}",
                 " ".join(str(record.seed) for record in row.records),
                 row.train_flops.missed,
                 *_ends(row.train_flops),
@@ -106,7 +153,13 @@ def as_csv(rows: Sequence[Row], reference: str | None) -> str:
                 *_ends(row.epochs),
                 *_ends(row.factor),
                 "" if row.spread is None else repr(row.spread),
-                reference if row.factor is not None else "",
+                row.reference or "",
+                *_ends(row.budget and row.budget.train_flops),
+                *_ends(row.budget and row.budget.epochs),
+                *_ends(row.budget_factor),
+                repr(row.budget.spent_flops) if row.budget else "",
+                *(_of_all(row.records, name) for name in ("jaxeff", "git_commit")),
+                " ".join(sorted({str(r.environment.cpu_model) for r in row.records})),
             ]
         )
     return buffer.getvalue()
@@ -123,9 +176,14 @@ def text(estimate: Estimate | None, digits: int = 3) -> str:
     return f"{value} ({estimate.low:.{digits}g} to {high})"
 
 
-def _crossings(records: Sequence[Record]) -> dict[str, list[Crossing]]:
+def _of_all(records, name):
+    """What the records say of their software, each once."""
+    return " ".join(sorted({str(getattr(record.software, name)) for record in records}))
+
+
+def _crossings(records, level, metric) -> dict[str, list[Crossing]]:
     return {
-        unit: [crossing(record, unit=unit) for record in records]
+        unit: [crossing(record, level, metric, unit) for record in records]
         for unit in ("xla", "paper", "epoch")
     }
 

@@ -2,9 +2,8 @@
 
 import json
 import os
-import pathlib
 
-from jaxeff.atomic import write_atomically
+from jaxeff.atomic import as_path, write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.records import validation, version1
 from jaxeff.records.record import Record
@@ -19,7 +18,7 @@ def read(path: str | os.PathLike) -> Record:
     Raises:
       UsageError: the file is missing, too large, no JSON or no valid record.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)

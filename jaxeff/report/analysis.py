@@ -1,16 +1,24 @@
 """Turns published numbers and records into everything that a report shows, as plain data."""
 
+from __future__ import annotations  # `measured` would import SciPy, which takes a second.
+
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.records import Record
-from jaxeff.report import audit, levels, publications, published, tables, trends
+from jaxeff.report import audit, publications, published, tables, trends
 from jaxeff.report.effective_compute import EffectiveCompute, inference_gains
 from jaxeff.report.model_costs import model_costs
 from jaxeff.report.tables import Group, Table
 from jaxeff.report.trends import Point
+
+if TYPE_CHECKING:
+    from jaxeff.report.levels import Comparison
+    from jaxeff.report.measured import Finding, KnownSpread, Result
 
 # With this much data and the charting library the page stays below 6 MB.
 MOST_CURVE_POINTS = 10_000
@@ -30,6 +38,9 @@ class Analysis:
       records: the valid records.
       refused: one line for each file that holds no valid record.
       baseline: name of the model against which factors of records are.
+      results: the records by configuration, for each data set and level.
+      comparisons: the configurations at every level, where that is an accuracy's.
+      findings: what the records found.
     """
 
     conventions: Mapping[str, list[Point]]
@@ -40,6 +51,9 @@ class Analysis:
     records: Sequence[Record]
     refused: Sequence[str]
     baseline: str = tables.BASELINE
+    results: Mapping[Group, Sequence[Result]] = dataclasses.field(default_factory=dict)
+    comparisons: Sequence[Comparison] = ()
+    findings: Sequence[Finding] = ()
 
     def factors(self) -> dict[str, float]:
         """The factor from the frontier's first model to its last, by the convention's label."""
@@ -56,6 +70,7 @@ def analyse(
     imported: Sequence[tuple[str, Point]] = (),
     effective: EffectiveCompute | None = None,
     baseline: str = tables.BASELINE,
+    known_spread: KnownSpread | None = None,
 ) -> Analysis:
     """Recomputes everything.
 
@@ -65,6 +80,7 @@ def analyse(
       imported: rows of `exchange.read`.
       effective: inputs of the effective compute; the paper's by default.
       baseline: name of the model against which factors of records are.
+      known_spread: how much runs of a model differ on a data set, for single runs.
 
     Raises:
       UsageError: there are records, none of them of a `baseline` that was asked for.
@@ -87,11 +103,26 @@ def analyse(
         _confounder_table(conventions),
         _inference_table(costs),
     ]
+    results, comparisons, findings = {}, [], []
     if records:
+        from jaxeff import measure
+        from jaxeff.report import budgets, levels, measured
+
+        searched = [record for record in records if measure.is_of_search(record)]
+        crossed = [record for record in records if not measure.is_of_search(record)]
+        results, drawn = measured.results(crossed, known_spread), curves_by_group(crossed)
+        comparisons = [
+            levels.compare(group, within, measured.baseline_of(within, baseline))
+            for group, within in results.items()
+            if group in drawn
+        ]
+        findings = measured.findings(results, baseline)
         shown += [
-            tables.measured(records, baseline),
-            tables.breakdown_measured(records, baseline),
-            *_level_tables(records, baseline),
+            measured.table(results, baseline),
+            measured.breakdown(results, baseline),
+            budgets.table(searched, results, baseline),
+            levels.levels_table(comparisons, baseline),
+            levels.dominance_table(comparisons),
             tables.runs(records),
         ]
     return Analysis(
@@ -103,6 +134,9 @@ def analyse(
         records,
         refused,
         baseline,
+        results,
+        comparisons,
+        findings,
     )
 
 
@@ -138,8 +172,8 @@ def _trends_table(conventions):
     how = (
         "Doubling times are fitted by least squares of log2(compute) on the date of publication; "
         f"their intervals are a pairs bootstrap ({trends.BOOTSTRAP_DRAWS:,} draws, seed "
-        f"{trends.BOOTSTRAP_SEED}). End to end, the interval covers the rounding to whole epochs "
-        "alone, and can lie on one side. Moore's law doubles in 24 months."
+        f"{trends.BOOTSTRAP_SEED}). End to end, the interval is all that whole epochs leave open: "
+        "a model crossed somewhere within its last one. Moore's law doubles in 24 months."
     )
     return Table("trends", "How fast: doubling times", columns, tuple(rows), how)
 
@@ -225,15 +259,19 @@ def _inference_table(costs):
 def curves_by_group(records: Sequence[Record]) -> dict[Group, dict[str, Record]]:
     """Records with a curve to an accuracy, by group and by a name that tells them apart.
 
-    Records whose target is another metric stand in the tables alone.
+    Records whose target is another metric, and those of a search for a budget, stand in the tables
+    alone.
     """
+    if not records:
+        return {}
+    from jaxeff import measure
+
     groups: dict[Group, list[Record]] = {}
     for record in records:
-        if (
-            record.curve
-            and tables.has_accuracies(record)
-            and record.target.metric in tables.ACCURACIES
-        ):
+        if measure.is_of_search(record):
+            continue
+        is_accuracy = tables.accuracy_of(record.target.metric) is not None
+        if record.curve and tables.has_accuracies(record) and is_accuracy:
             groups.setdefault(tables.group_of(record), []).append(record)
     return {group: _named(within) for group, within in groups.items()}
 
@@ -248,7 +286,8 @@ def _named(records):
     for record in records:
         key = tables.configuration(record)
         recipe = key.text if len(settings[key.model, key.recipe]) > 1 else key.recipe
-        alike.setdefault(f"{key.model}, {recipe}, seed {record.seed}", []).append(record)
+        over = f", {record.status}" if record.status in tables.NOT_OVER else ""
+        alike.setdefault(f"{key.model}, {recipe}, seed {record.seed}{over}", []).append(record)
     found = {}
     for name, within in alike.items():
         for record, where in zip(within, _surroundings(within), strict=True):
@@ -280,72 +319,6 @@ def _surroundings(records):
     return told
 
 
-# The time to compare every pair of curves grows with the square of their number.
-MOST_COMPARED = 60
-
-
-def _level_tables(records, baseline):
-    sensitivity, dominated, without = [], [], []
-    for group, within in curves_by_group(records).items():
-        curves = {
-            name: levels.curve(record, group.metric)
-            for name, record in list(within.items())[:MOST_COMPARED]
-        }
-
-        def preferred(name, within=within):
-            record = within[name]
-            return record.target.reached, -record.compute.train_flops
-
-        first = max(
-            (
-                name
-                for name in curves
-                if tables.is_baseline(tables.configuration(within[name]), baseline)
-            ),
-            key=preferred,
-            default=None,
-        )
-        if first is None:
-            without.append(group.label)
-        marks = levels.grid(list(curves.values()))
-        for name, curve in curves.items():
-            if name == first or first is None:
-                continue
-            for level in levels.sensitivity(curves[first], curve, marks):
-                if level.factor is not None:
-                    sensitivity.append(
-                        (
-                            group.label,
-                            first,
-                            name,
-                            100 * level.level,
-                            level.factor,
-                            level.interpolated_factor,
-                        )
-                    )
-        for name, beaten in levels.dominance(curves).items():
-            if beaten:
-                dominated.append((group.label, name, len(beaten), "; ".join(beaten)))
-    yield Table(
-        "levels",
-        "The factor at every level",
-        ("data", "from", "to", "level, %", "factor", "factor, interpolated"),
-        tuple(sensitivity),
-        "Factors are ratios of XLA FLOPs to the first evaluation at or above the level; the "
-        "interpolated ones take the straight line between evaluations. At most "
-        f"{MOST_COMPARED} curves a group are compared, with {baseline}"
-        + (f", of which there is no record for {'; '.join(without)}." if without else "."),
-    )
-    yield Table(
-        "dominance",
-        "Which run dominates which",
-        ("data", "run", "dominates", "these"),
-        tuple(dominated),
-        "A run dominates another where it reached every accuracy that the other reached, each for "
-        "at most its compute.",
-    )
-
-
 def page_data(analysis: Analysis) -> dict:
     """What the page's charts need, as JSON-able data in base units."""
     return {
@@ -364,7 +337,7 @@ def page_data(analysis: Analysis) -> dict:
             for row in published.sota()
         ],
         "imported": [{"level": metric, **_point(point)} for metric, point in analysis.imported],
-        "groups": _groups(analysis.records),
+        "groups": _groups(analysis),
         "effective": dataclasses.asdict(analysis.effective),
         "teraflop_s_day": TERAFLOP_S_DAY,
         "moore_months": trends.MOORE_MONTHS,
@@ -395,53 +368,187 @@ def _point(point):
     }
 
 
-def _groups(records):
-    groups = curves_by_group(records)
+def _groups(analysis):
+    groups = curves_by_group(analysis.records)
     number = sum(min(MOST_RUNS, len(within)) for within in groups.values())
     each = max(2, MOST_CURVE_POINTS // number) if number else 0
 
     def order(item):
         return not item[1].target.reached, item[1].compute.train_flops
 
-    return [
-        {
-            "label": group.label,
-            "metric": group.metric,
-            "level": group.level,
-            "left_out": max(0, len(within) - MOST_RUNS),
-            "runs": [
-                {
-                    "name": name,
-                    "model": record.model.name,
-                    "date": date.isoformat() if (date := publications.date_of(record)) else None,
-                    "url": publications.link_of(record),
-                    "epoch": record.target.epoch,
-                    "macs": tables.macs_per_example(record),
-                    "xla": record.compute.train_flops if record.target.reached else None,
-                    "paper": record.compute.paper_flops if record.target.reached else None,
-                    "curve": _thinned(record, each),
-                }
-                for name, record in sorted(within.items(), key=order)[:MOST_RUNS]
-            ],
-        }
-        for group, within in groups.items()
+    found = []
+    for compared in analysis.comparisons:
+        group, within = compared.group, groups[compared.group]
+        way, accuracy = tables.accuracy_of(group.metric)
+        chosen = sorted(within.items(), key=order)[:MOST_RUNS]
+        over = [run for result in analysis.results[group] for run in result.runs]
+        found.append(
+            {
+                "label": group.label,
+                "data": group.data,
+                "metric": accuracy,
+                "way": way,
+                "accuracy": tables.metric_text(group.metric),
+                "level": group.level,
+                "level_text": group.level_text,
+                "reached": sum(run.target.reached for run in over),
+                "over": len(over),
+                "not_over": sum(len(result.unfinished) for result in analysis.results[group]),
+                "left_out": len(within) - len(chosen),
+                "runs": [_run(name, record, each) for name, record in chosen],
+                **_levels(compared),
+                **_factors(compared),
+            }
+        )
+    return found
+
+
+def _run(name, record, most):
+    points, schedule = _thinned(record, most), record.compute.schedule
+    date = publications.date_of(record)
+    measured_by = [
+        way
+        for way in tables.WAYS
+        if way
+        and (record.recipe["ema"] is not None or not way.startswith("ema_"))
+        and f"{way.removeprefix('ema_')}top1" in record.task["metrics"]
     ]
+    return {
+        "name": name,
+        "date": date.isoformat() if date else None,
+        "curve": [
+            [
+                float(f"{point.train_flops:.6g}"),
+                float(f"{schedule.paper_flops(point.step):.6g}"),
+                *(round(point.value(accuracy), 5) for accuracy in tables.ACCURACIES),
+                round(point.epoch, 3),
+            ]
+            for point in points
+        ],
+        # Other ways of measuring the same, at the same points.
+        "ways": {
+            way: [
+                [round(point.value(way + accuracy), 5) for accuracy in tables.ACCURACIES]
+                for point in points
+            ]
+            for way in measured_by
+        },
+    }
 
 
 def _thinned(record, most):
-    points, schedule = record.curve, record.compute.schedule
+    points = record.curve
     if len(points) > most:
         chosen = {round(i * (len(points) - 1) / (most - 1)) for i in range(most)}
         step = record.target.step
         chosen |= {i for i, point in enumerate(points) if point.step == step}
         points = [points[i] for i in sorted(chosen)]
-    return [
-        [
-            float(f"{point.train_flops:.6g}"),
-            float(f"{schedule.paper_flops(point.step):.6g}"),
-            round(point.metrics["top1"], 5),
-            round(point.metrics["top5"], 5),
-            round(point.epoch, 3),
+    return points
+
+
+def _levels(compared):
+    """Levels, and what each configuration takes to them in both counts; the target comes first."""
+    from jaxeff.report import levels
+
+    marks = sorted(compared.marks, key=lambda level: (level != compared.group.level, -level))
+    by_unit = {"xla": compared.profiles} | {
+        unit: [
+            levels.profile(profile.result, compared.group.metric, marks, unit)
+            for profile in compared.profiles
         ]
-        for point in points
-    ]
+        for unit in ("paper", "epoch")
+    }
+    return {
+        "levels": marks,
+        "configurations": [
+            {
+                **_facts(profile.result),
+                # A level of which a run says nothing has no entry.
+                "at": [_at(i, level, by_unit) for level in marks],
+            }
+            for i, profile in enumerate(compared.profiles)
+        ],
+        "frontier": [
+            {unit: _frontier_text(by_unit[unit], level) for unit in ("xla", "paper")}
+            for level in marks
+        ],
+    }
+
+
+def _facts(result):
+    date = publications.date_of(result.first)
+    return {
+        "name": result.name,
+        "model": result.key.model,
+        "date": date.isoformat() if date else None,
+        "url": publications.link_of(result.first),
+        "macs": tables.macs_per_example(result.first),
+        "runs": len(result.runs),
+        "remark": result.remark,
+    }
+
+
+def _at(i, level, by_unit):
+    if level not in by_unit["xla"][i].medians:
+        return None
+    found = {"missed": by_unit["xla"][i].medians[level].missed}
+    for unit, profiles in by_unit.items():
+        estimate = profiles[i].medians[level]
+        ends = profiles[i].result.bar(estimate) or (None, None)
+        found[unit] = [_finite(number) for number in (estimate.value, *ends)]
+    return found
+
+
+def _finite(number):
+    """JSON has no infinity: None where a run never got there, or nothing bounds the number."""
+    return number if number is None or math.isfinite(number) else None
+
+
+def _frontier_text(profiles, level):
+    """From the first model of the frontier to the last; None where it has only one."""
+    from jaxeff import measure
+    from jaxeff.report import measured
+
+    dated = {}
+    for profile in profiles:
+        estimate, date = profile.medians.get(level), publications.date_of(profile.result.first)
+        if date is not None and estimate is not None and math.isfinite(estimate.value):
+            dated[Point(profile.result.name, date, estimate.value)] = profile
+    best = trends.frontier(list(dated))
+    if len(best) < 2:
+        return None
+    first, last = dated[best[0]], dated[best[-1]]
+    factor = measure.factor(first.crossings[level], last.crossings[level])
+    runs = len(first.result.runs), len(last.result.runs)
+    years = trends.months_between(best[0].published, best[-1].published) / 12
+    moore = trends.moore_factor(best[0].published, best[-1].published)
+    return (
+        f"{best[0].model} to {best[-1].model}: {factor.value:.3g} times less "
+        f"({measured.interval_text(factor, runs)}) in {years:.1f} years; Moore's law would give "
+        f"{moore:.1f} times."
+    )
+
+
+def _factors(compared):
+    """The factor at every level, of each configuration, from the baseline."""
+    from jaxeff.report import measured
+
+    found = []
+    for other in compared.others:
+        factors = compared.factors(other)
+        counts = len(compared.base.result.runs), len(other.result.runs)
+        found.append(
+            {
+                "name": other.result.name,
+                "runs": tables.runs_text(counts[0]) + " and " + tables.runs_text(counts[1]),
+                "levels": list(factors),
+                "factor": [factor.value for factor in factors.values()],
+                "low": [_finite(factor.low) for factor in factors.values()],
+                "high": [_finite(factor.high) for factor in factors.values()],
+                "text": [measured.interval_text(factor, counts) for factor in factors.values()],
+            }
+        )
+    return {
+        "base": None if compared.base is None else compared.base.result.name,
+        "factors": [each for each in found if each["levels"]],
+    }

@@ -1,31 +1,31 @@
 """Writes and reads rows in the columns of openai/ai-and-efficiency's `efficiency_sota.csv`."""
 
+from __future__ import annotations  # `measured` would import SciPy, which takes a second.
+
 import csv
+import dataclasses
 import datetime
 import io
 import math
 import os
 import pathlib
-import statistics
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jaxeff.cells import visible
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.records import Record
 from jaxeff.records.validation import YEARS
-from jaxeff.report import publications, published, sota_file
+from jaxeff.report import publications, published, sota_file, tables
 from jaxeff.report.imagenet import few_classes, is_imagenet
 from jaxeff.report.sota_file import COLUMNS
-from jaxeff.report.tables import (
-    BASELINE,
-    Configuration,
-    charged_examples,
-    configuration,
-    group_of,
-    is_baseline,
-)
+from jaxeff.report.tables import BASELINE, charged_examples, group_of
 from jaxeff.report.trends import Point
+
+if TYPE_CHECKING:
+    from jaxeff.measure import Estimate
+    from jaxeff.report.measured import Result
 
 LARGEST_BYTES = 20_000_000
 """Of a file that is imported: a hundred thousand rows."""
@@ -55,13 +55,14 @@ def export(
 ) -> tuple[str, str]:
     """Makes the CSV file of the published rows and our records', and the analysis behind ours.
 
-    Records that reached their target are averaged over seeds, in the paper's convention (3 x
-    forward multiply-accumulates x images), so that they compare with the published rows. A row
-    needs a date of publication and what its level's factors are against: a row that is there, or
-    runs of the model `baseline`. What lacks one of them stands in the analysis alone.
+    A row is the median over a configuration's runs, in the paper's convention (3 x forward
+    multiply-accumulates x images), so that it compares with the published rows. It needs a date of
+    publication, runs of which more than half got there, and what its level's factors are against:
+    a row that is there, or runs of the model `baseline`. What lacks one of them stands in the
+    analysis alone.
 
     Args:
-      records: of runs.
+      records: of runs; those of a search for a budget are left out.
       baseline: name of the model against which factors are.
       existing: text of a file of such rows, which stay byte for byte as they are, ours behind them;
         None takes the published ones. A row that is there already is not written again.
@@ -72,93 +73,122 @@ def export(
     Raises:
       UsageError: `existing` has not the columns.
     """
+    from jaxeff import measure
+    from jaxeff.report import measured  # SciPy takes a second to import.
+
     existing = sota_file.published_text() if existing is None else existing
-    columns, base = sota_file.columns_and_bases(existing)
-    groups: dict[tuple[str, str, Configuration], list[Record]] = {}
-    for record in records:
-        if record.target.reached:
-            key = (metric_name(record), record.dataset.fingerprint, configuration(record))
-            groups.setdefault(key, []).append(record)
-    means = {
-        key: statistics.fmean(run.compute.paper_teraflop_s_days for run in runs)
-        for key, runs in groups.items()
-    }
-    # Factors are against the baseline's best configuration, which is its level's first row.
-    measured: dict[str, float] = {}
-    for (metric, _, key), days in means.items():
-        if is_baseline(key, baseline):
-            measured[metric] = min(days, measured.get(metric, math.inf))
-    base = measured | base
-    rows, missing = [], {}
+    columns, days_of_first = sota_file.columns_and_bases(existing)
+    base = {metric: days * TERAFLOP_S_DAY for metric, days in days_of_first.items()}
+    crossed, rows = [record for record in records if not measure.is_of_search(record)], []
+    # Of each level: results with their compute. The baseline's is its level's first row.
+    levels: dict[str, list[tuple[Result, Estimate]]] = {}
+    for within in measured.results(crossed).values():
+        first = measured.baseline_of(within, baseline)
+        for result in sorted(within, key=lambda result: result is not first):
+            if result.runs:
+                found = levels.setdefault(metric_name(result.first), [])
+                found.append((result, result.estimate("paper")))
+        if first is not None and math.isfinite(first.estimate("paper").value):
+            base.setdefault(metric_name(first.first), first)
+    lines = ["# Analysis", ""]
+    for metric, found in sorted(levels.items()):
+        for result, estimate in found:
+            factor = _factor(base.get(metric), result, estimate)
+            is_base = base.get(metric) is result
+            missing = None
+            if not math.isfinite(estimate.value):
+                missing = result.remark
+            elif factor is None:
+                missing = f"{baseline} did not get to this level"
+            elif publications.date_of(result.first) is None:
+                missing = "no date of publication is known (PUBLISHED in the model's file)"
+            else:
+                rows.append(_measured_row(metric, result, estimate, factor, is_base))
+            lines += _analysis(metric, result, estimate, missing)
+    if not levels:
+        lines.append("No record of a run that is over was given: all rows are published ones.")
+    text = sota_file.with_rows(existing, columns, rows)
+    return text, "\n".join(map(visible, lines)) + "\n"
 
-    def order(item):
-        (metric, *_), days = item
-        return metric, days != measured.get(metric), -days
 
-    for key, days in sorted(means.items(), key=order):
-        metric, runs = key[0], groups[key]
-        if metric not in base:
-            missing[key] = f"no run of {baseline} reached this level"
-        elif publications.date_of(runs[0]) is None:
-            missing[key] = "no date of publication is known (PUBLISHED in the model's file)"
-        else:
-            rows.append(_measured_row(metric, runs, days, base[metric] / days))
-    return sota_file.with_rows(existing, columns, rows), _analysis(groups, means, missing)
+def _factor(base, result, estimate):
+    """How many times less than a number of operations, or than another result, it takes."""
+    from jaxeff import measure
+
+    if base is None:
+        return None
+    if not isinstance(base, float):
+        return measure.factor(base.crossings("paper"), result.crossings("paper"))
+    ends = [None if end is None else base / end for end in (estimate.high, estimate.low)]
+    return dataclasses.replace(estimate, value=base / estimate.value, low=ends[0], high=ends[1])
 
 
-def _measured_row(metric, runs, days, factor):
-    date = publications.date_of(runs[0])
-    analysis = f"jaxeff {runs[0].software.jaxeff}, {len(runs)} run(s)"
+def _measured_row(metric, result, estimate, factor, is_base):
+    from jaxeff.report import measured
+
+    first = result.first
+    date = publications.date_of(first)
+    error = f"factor: {measured.interval_text(factor, [estimate.seeds])}"
+    if is_base:
+        error = f"{tables.runs_text(estimate.seeds)}, the baseline"
     return (
         metric,
         f"{date.month}/{date.day}/{date.year}",
-        runs[0].model.name,
-        publications.link_of(runs[0]) or "",
-        f"{days:.4g}",
-        f"{factor:.3g}",
-        analysis,
+        first.model.name,
+        publications.link_of(first) or "",
+        f"{estimate.value / TERAFLOP_S_DAY:.4g}",
+        f"{factor.value:.3g}",
+        f"jaxeff {first.software.jaxeff}, median ({error})",
         "",
     )
 
 
-def _analysis(groups, means, missing):
-    lines = ["# Analysis", ""]
-    if not groups:
-        lines.append("No record that reached its target was given: all rows are published ones.")
-    for group, runs in groups.items():
-        metric, fingerprint, key = group
-        first, few = runs[0], few_classes(runs[0])
-        noun = "image" if "image_size" in first.task else "example"
-        lines += [
-            f"## {key.model}, {metric}",
-            "",
-            *([f"- Not among the rows: {missing[group]}."] if group in missing else []),
-            f"- Recipe: {key.text}.",
-            f"- Level: {group_of(first).level_text} on {first.dataset.name} "
-            f"({first.dataset.validation_examples:,} validation {noun}s, each counted once)."
-            + (f" Note: {few}." if few else ""),
-            f"- Data: {first.dataset.train_examples:,} training {noun}s, fingerprint "
-            f"`{fingerprint}`."
-            + (
-                " Taken for ImageNet (ILSVRC 2012) by its numbers of classes and images."
-                if is_imagenet(first)
-                else ""
-            ),
-            f"- Forward multiply-accumulates of an {noun}, counted from the program: "
-            f"{_macs(first)}.",
-            f"- Compute = 3 x those x {noun}s trained on, up to the evaluation that first met the "
-            "level; / 8.64e16 in teraflop/s-days. Evaluation is not charged.",
-        ]
-        for run in runs:
-            lines.append(
-                f"- Run `{run.run_id}` (seed {run.seed}, recipe {run.recipe['name']}): "
-                f"epoch {run.target.epoch:g}, {charged_examples(run):,} {noun}s, "
-                f"{run.compute.paper_flops:.4g} operations = "
-                f"{run.compute.paper_teraflop_s_days:.4g} teraflop/s-days; XLA counts "
-                f"{run.compute.train_flops:.4g} FLOPs."
-            )
-        lines += [f"- Mean: {means[group]:.4g} teraflop/s-days.", ""]
-    return "\n".join(map(visible, lines)) + "\n"
+def _analysis(metric, result, estimate, missing):
+    from jaxeff import measure
+    from jaxeff.report import measured
+
+    first, few = result.first, few_classes(result.first)
+    noun = "image" if "image_size" in first.task else "example"
+    lines = [
+        f"## {result.key.model}, {metric}",
+        "",
+        *([f"- Not among the rows: {missing}."] if missing else []),
+        f"- Recipe: {result.key.text}.",
+        f"- Level: {group_of(first).level_text} on {first.dataset.name} "
+        f"({first.dataset.validation_examples:,} validation {noun}s, each counted once)."
+        + (f" Note: {few}." if few else ""),
+        f"- Data: {first.dataset.train_examples:,} training {noun}s, fingerprint "
+        f"`{first.dataset.fingerprint}`."
+        + (
+            " Taken for ImageNet (ILSVRC 2012) by its numbers of classes and images."
+            if is_imagenet(first)
+            else ""
+        ),
+        f"- Forward multiply-accumulates of an {noun}, counted from the program: {_macs(first)}.",
+        f"- Compute = 3 x those x {noun}s trained on, up to the evaluation that first met the "
+        "level; / 8.64e16 in teraflop/s-days. Evaluation is not charged.",
+    ]
+    for run in result.runs:
+        end = f"epoch {run.target.epoch:g}" if run.target.reached else "never got there"
+        lines.append(
+            f"- Run `{run.run_id}` (seed {run.seed}, recipe {run.recipe['name']}): {end}, "
+            f"{charged_examples(run):,} {noun}s, {run.compute.paper_flops:.4g} operations = "
+            f"{run.compute.paper_teraflop_s_days:.4g} teraflop/s-days; XLA counts "
+            f"{run.compute.train_flops:.4g} FLOPs."
+        )
+    if math.isfinite(estimate.value):
+        days = measure.Estimate(
+            *(n and n / TERAFLOP_S_DAY for n in (estimate.value, estimate.low, estimate.high)),
+            estimate.seeds,
+        )
+        lines.append(
+            f"- Median: {days.value:.4g} teraflop/s-days "
+            f"({measured.interval_text(days, [days.seeds])}). A run crossed between two "
+            "evaluations, so this is half a gap before what runs are charged."
+        )
+    if result.remark and result.remark != missing:
+        lines.append(f"- To know: {result.remark}.")
+    return [*lines, ""]
 
 
 def _macs(record):

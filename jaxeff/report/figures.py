@@ -1,4 +1,4 @@
-"""The paper's Figures 2 to 5 with matplotlib, for print and for colour-blind readers.
+"""The paper's Figures 2 to 5, and the factor by level, for print and for colour-blind readers.
 
 Colours are Okabe and Ito's; markers or line styles repeat whatever a colour says.
 """
@@ -17,14 +17,16 @@ from matplotlib.ticker import FuncFormatter
 
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.records import Record
-from jaxeff.report import levels, publications, published, trends
+from jaxeff.report import publications, published, trends
 from jaxeff.report.analysis import Analysis, curves_by_group
+from jaxeff.report.tables import metric_text, runs_text
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8a8a8a"
 _CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 _MARKS = "osD^vP*X"
 # More curves would hide one another.
 MOST_CURVES = 16
+MOST_BANDS = 5
 
 
 def render(figure: Figure) -> tuple[bytes, bytes]:
@@ -39,13 +41,15 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
 
 
 def draw(analysis: Analysis) -> dict[str, Figure]:
-    """All figures, by file name."""
-    return {
+    """All figures, by file name; the factor by level where there is one."""
+    figures = {
         "figure2": schedules(analysis.records),
         "figure3": frontier(analysis),
-        "figure4": learning_curves(analysis.records),
+        "figure4": learning_curves(analysis),
         "figure5": effective_compute(analysis.effective),
     }
+    by_level = factor_by_level(analysis)
+    return figures if by_level is None else figures | {"factor_by_level": by_level}
 
 
 def _figure(width=8.0, height=5.0):
@@ -133,10 +137,11 @@ def frontier(analysis: Analysis) -> Figure:
     _name_points(axes, best, BLUE, below=True)
     measured = _measured_points(analysis)
     if measured:
-        axes.plot(
-            [p.published for p in measured], [p.compute / TERAFLOP_S_DAY for p in measured],
+        dates, values, below, above = zip(*measured, strict=True)
+        axes.errorbar(
+            dates, values, yerr=(below, above), capsize=3, ecolor="black", elinewidth=1,
             linestyle="none", marker="*", color=ORANGE, markeredgecolor="black", markersize=13,
-            label="measured with jaxeff (ImageNet)",
+            label="measured with jaxeff (ImageNet), median",
         )  # fmt: skip
     others = [point for metric, point in analysis.imported if metric == "AlexNet"]
     if others:
@@ -196,17 +201,24 @@ def readable(model: str) -> str:
 
 
 def _measured_points(analysis):
-    return [
-        trends.Point(record.model.name, date, record.compute.paper_flops)
-        for record in analysis.records
-        if record.dataset.name == "imagenet2012"
-        and record.target.reached
-        and (record.target.metric, record.target.value) == ("top5", 0.791)
-        and (date := publications.date_of(record)) is not None
-    ]
+    """Date, median and the lengths of its error bar, in teraflop/s-days, of what got there."""
+    points = []
+    for group, within in analysis.results.items():
+        if (group.dataset, group.metric, group.level) != ("imagenet2012", "top5", 0.791):
+            continue
+        for result in within:
+            date, estimate = publications.date_of(result.first), result.estimate("paper")
+            if date is None or estimate is None or not math.isfinite(estimate.value):
+                continue
+            low, high = result.bar(estimate) or (estimate.value, estimate.value)
+            # An end that nothing bounds is not drawn.
+            ends = low, estimate.value if math.isinf(high) else high
+            days = [number / TERAFLOP_S_DAY for number in (estimate.value, *ends)]
+            points.append((date, days[0], days[0] - days[1], days[2] - days[0]))
+    return points
 
 
-def learning_curves(records: Sequence[Record]) -> Figure:
+def learning_curves(analysis: Analysis) -> Figure:
     """Figure 4: accuracy against training compute, one curve a run; without records, crossings.
 
     It shows the best `MOST_CURVES` runs of the group with the most runs; ImageNet's comes first.
@@ -216,7 +228,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("training compute, teraflop/s-days")
     axes.grid(True, alpha=0.25)
-    groups = curves_by_group(records)
+    groups = curves_by_group(analysis.records)
     if not groups:
         rows = published.alexnet_level()
         computes = [row.printed_compute / TERAFLOP_S_DAY for row in rows]
@@ -241,7 +253,10 @@ def learning_curves(records: Sequence[Record]) -> Figure:
         return figure
     group = max(groups, key=lambda group: (group.dataset == "imagenet2012", len(groups[group])))
     within = groups[group]
-    curves = {name: levels.curve(record, group.metric) for name, record in within.items()}
+    curves = {
+        name: [(point.train_flops, point.value(group.metric)) for point in record.curve]
+        for name, record in within.items()
+    }
 
     def order(name):
         if within[name].target.reached:
@@ -265,17 +280,85 @@ def learning_curves(records: Sequence[Record]) -> Figure:
             label=labels[name],
         )
     axes.axhline(100 * group.level, color=GREY, linestyle=":")
-    axes.set_ylabel(f"{group.metric.replace('top', 'top-')} accuracy, %")
+    axes.set_ylabel(f"accuracy, % {metric_text(group.metric)}")
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_xlabel("training compute, teraflop/s-days (XLA count)")
-    first = within[shown[0]]
+    least = analysis.results[group][-1]
+    estimate = least.estimate()
     finding = (
-        f"{first.model.name} gets there with the least compute"
-        if first.target.reached
-        else "no run got there"
+        f"{least.name} gets there with the least compute\n"
+        f"({'one run' if estimate.seeds == 1 else f'median of {estimate.seeds} runs'})"
+        if estimate is not None and math.isfinite(estimate.value)
+        else "no model gets there in most of its runs"
     )
     axes.set_title(f"{_plain(group.label)}: {_plain(finding)}", fontsize=11)
     return figure
+
+
+def factor_by_level(analysis: Analysis) -> Figure | None:
+    """How many times less than the baseline, by level, with 95 % intervals as bands.
+
+    It shows the group with the most runs, and of its configurations those `MOST_BANDS` that take
+    the least compute to the target. None where nothing is compared with a baseline.
+    """
+    compared = [c for c in analysis.comparisons if any(map(c.factors, c.others))]
+    if not compared:
+        return None
+    shown = max(
+        compared,
+        key=lambda c: (
+            c.group.dataset == "imagenet2012",
+            sum(len(profile.result.runs) for profile in c.profiles),
+        ),
+    )
+    # The profiles come in the order of their medians, the least last.
+    others = [other for other in reversed(shown.others) if shown.factors(other)][:MOST_BANDS]
+    figure = _figure(8.5, 5)
+    axes = figure.subplots()
+    for i, other in enumerate(others):
+        factors, colour = shown.factors(other), _CYCLE[i]
+        percents = [100 * level for level in factors]
+        runs = f"{len(shown.base.result.runs)} and {runs_text(len(other.result.runs))}"
+        axes.plot(
+            percents, [factor.value for factor in factors.values()], color=colour,
+            marker=_MARKS[i], markersize=4, linewidth=1.5,
+            label=_plain(textwrap.fill(f"{other.result.name} ({runs})", 45)),
+        )  # fmt: skip
+        known = {level: f for level, f in factors.items() if f.low is not None}
+        axes.fill_between(
+            [100 * level for level in known],
+            [factor.low for factor in known.values()],
+            [min(factor.high, 1e9) for factor in known.values()],
+            color=colour, alpha=0.15, linewidth=0,
+        )  # fmt: skip
+    ends = [
+        end
+        for other in others
+        for factor in shown.factors(other).values()
+        for end in (factor.value, factor.low, factor.high)
+        if end and math.isfinite(end)
+    ]
+    axes.set(yscale="log", ylim=(min(1, *ends) / 1.2, max(1, *ends) * 1.2))
+    axes.axhline(1, color=GREY, linestyle=":")
+    axes.axvline(100 * shown.group.level, color=GREY, linestyle=":")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: _one_two_five(value)))
+    axes.set_xlabel(f"level, % {metric_text(shown.group.metric)}")
+    axes.set_ylabel(_plain(f"times less compute than {shown.base.result.name} (XLA count)"))
+    axes.grid(True, alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_title(
+        f"{_plain(shown.group.data)}: the factor at every level\n"
+        f"(medians with 95 % intervals; dotted: the target, {_plain(shown.group.level_text)})",
+        fontsize=11,
+    )
+    return figure
+
+
+def _one_two_five(value):
+    """`2` and `5` times a power of ten, and no other number: all nine would overlap."""
+    text = f"{value:g}"
+    return text if text.strip("0.") in ("2", "5") else ""
 
 
 def effective_compute(effective) -> Figure:

@@ -1,106 +1,257 @@
-"""Compute to every accuracy and not to one alone: what learning curves say about a factor.
+"""Compute to every accuracy and not to one alone: how a factor depends on the level.
 
-A curve is a list of `(compute, accuracy)` with rising compute, as `curve` gives it for a record.
+At each level of a grid, the crossings of a configuration's runs give a median with its interval,
+and those of two give a factor, by `jaxeff.measure`. A run that was stopped at its target says
+nothing of the levels above what it had reached by then; they are left out.
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 
-from jaxeff.records import Record
+import numpy as np
 
-Curve = Sequence[tuple[float, float]]
+from jaxeff import measure
+from jaxeff.measure import Crossing, Estimate
+from jaxeff.report.measured import Result, ends, interval_columns
+from jaxeff.report.tables import Group, Table, accuracy_of, metric_text
 
-# Conventions in which `curve` gives the compute.
-CONVENTIONS = ("xla", "paper")
-
-
-def curve(record: Record, metric: str, convention: str = "xla") -> list[tuple[float, float]]:
-    """Compute and validation accuracy of a record's evaluations.
-
-    Args:
-      record: a run.
-      metric: `top1` or `top5`.
-      convention: `xla`, or `paper` (3 x forward multiply-accumulates x images, each image at what
-        it cost when it was trained on).
-    """
-    if convention == "xla":
-        return [(point.train_flops, point.value(metric)) for point in record.curve]
-    schedule = record.compute.schedule
-    return [(schedule.paper_flops(point.step), point.value(metric)) for point in record.curve]
-
-
-def crossing(points: Curve, level: float) -> float | None:
-    """Compute up to the first evaluation at or above `level`; None where there is none."""
-    return next((compute for compute, accuracy in points if accuracy >= level), None)
-
-
-def interpolated_crossing(points: Curve, level: float) -> float | None:
-    """Compute at which the straight line between evaluations first meets `level`.
-
-    Where the first evaluation is already above, this is its compute: nothing was measured before.
-    """
-    before = None
-    for compute, accuracy in points:
-        if accuracy >= level:
-            if before is None:
-                return compute
-            x, y = before
-            return x + (compute - x) * (level - y) / (accuracy - y)
-        before = compute, accuracy
-    return None
+# The time to compare every pair of configurations grows with the square of their number.
+MOST_COMPARED = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Level:
-    """What two models took to one accuracy; None where a model never reached it."""
+class Profile:
+    """What a configuration takes to the levels of a grid.
 
-    level: float
-    first: float | None
-    second: float | None
-    factor: float | None
-    interpolated_factor: float | None
+    Attributes:
+      result: its runs, one at least.
+      crossings: of them, by level; only levels of which all runs say something.
+      medians: of these, by level.
+    """
 
-
-def sensitivity(first: Curve, second: Curve, levels: Sequence[float]) -> list[Level]:
-    """How many times less compute `second` took than `first`, level by level."""
-    rows = []
-    for level in levels:
-        whole = crossing(first, level), crossing(second, level)
-        between = interpolated_crossing(first, level), interpolated_crossing(second, level)
-        rows.append(Level(level, *whole, _ratio(*whole), _ratio(*between)))
-    return rows
+    result: Result
+    crossings: Mapping[float, Sequence[Crossing]]
+    medians: Mapping[float, Estimate]
 
 
-def dominates(first: Curve, second: Curve) -> bool:
-    """Whether `first` reaches everything that `second` reaches, each for at most its compute."""
-    reached = sorted({accuracy for _, accuracy in second})
-    if not first or not reached:
-        return False
-    return all(
-        (mine := crossing(first, level)) is not None and mine <= crossing(second, level)
-        for level in reached
-    )
+def profile(result: Result, metric: str, marks: Sequence[float], unit: str = "xla") -> Profile:
+    """What a configuration takes to each of `marks`.
 
-
-def dominance(curves: Mapping[str, Curve]) -> dict[str, list[str]]:
-    """For each name, the names whose curves it dominates."""
-    return {
-        name: [
-            other
-            for other, beaten in curves.items()
-            if other != name and dominates(points, beaten) and not dominates(beaten, points)
-        ]
-        for name, points in curves.items()
+    Args:
+      result: with one run at least.
+      metric: an accuracy, of which more is better.
+      marks: its levels.
+      unit: as in `jaxeff.measure`.
+    """
+    found = [_crossings(run, metric, marks, unit) for run in result.runs]
+    crossings = {
+        level: of_runs
+        for level, of_runs in zip(marks, zip(*found, strict=True), strict=True)
+        if all(
+            crossing.reached or run.status != "reached"
+            for crossing, run in zip(of_runs, result.runs, strict=True)
+        )
     }
+    medians = {level: measure.compute_to_level(found) for level, found in crossings.items()}
+    return Profile(result, crossings, medians)
 
 
-def grid(curves: Sequence[Curve], count: int = 12) -> list[float]:
-    """At most `count` round accuracies, up to the best that any curve reaches."""
-    best = max((accuracy for points in curves for _, accuracy in points), default=0.0)
-    step = next(s for s in (0.01, 0.02, 0.05, 0.1) if best / s <= count or s == 0.1)
-    return [round(step * i, 4) for i in range(1, math.floor(best / step + 1e-9) + 1)]
+def _crossings(run, metric, marks, unit):
+    """Of one run, by level. Of a long curve only the evaluations around each level are read."""
+    highest = np.maximum.accumulate([point.value(metric) for point in run.curve])
+    found = []
+    for level, first in zip(marks, np.searchsorted(highest, marks), strict=True):
+        around = dataclasses.replace(run, curve=run.curve[max(0, first - 1) : first + 1])
+        found.append(measure.crossing(around, level, metric, unit))
+    return found
 
 
-def _ratio(first, second):
-    return None if first is None or second is None else first / second
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The configurations of a group at every level.
+
+    Attributes:
+      group: with an accuracy for target.
+      marks: the levels.
+      profiles: of the configurations with a run that is over, by XLA's count.
+      base: of the baseline; None where no run of it is over.
+    """
+
+    group: Group
+    marks: Sequence[float]
+    profiles: Sequence[Profile]
+    base: Profile | None
+
+    def factors(self, other: Profile) -> dict[float, Estimate]:
+        """How many times less than the baseline `other` takes, by level; where both got there."""
+        found = {}
+        for level in self.marks:
+            if level in self.base.crossings and level in other.crossings:
+                factor = measure.factor(self.base.crossings[level], other.crossings[level])
+                if 0 < factor.value < math.inf:
+                    found[level] = factor
+        return found
+
+    @property
+    def others(self) -> list[Profile]:
+        """Those that are compared with the baseline; none without it."""
+        return [] if self.base is None else [p for p in self.profiles if p is not self.base]
+
+
+def compare(group: Group, within: Sequence[Result], base: Result | None) -> Comparison:
+    """The configurations of a group at every level.
+
+    Args:
+      group: with an accuracy for target.
+      within: its configurations.
+      base: the baseline among them.
+    """
+    chosen = [result for result in within if result.runs]
+    chosen = sorted(chosen, key=lambda result: result is not base)[:MOST_COMPARED]
+    values = [p.value(group.metric) for r in chosen for run in r.runs for p in run.curve]
+    marks = grid(max(values, default=0.0), group.level, _chance(group))
+    profiles = [profile(result, group.metric, marks) for result in chosen]
+    first = next((found for found in profiles if found.result is base), None)
+    return Comparison(group, marks, profiles, first)
+
+
+def _chance(group):
+    """The accuracy of a network that guesses."""
+    classes = json.loads(group.settings).get("num_classes")
+    _, accuracy = accuracy_of(group.metric)
+    return int(accuracy.removeprefix("top")) / classes if classes else 0.0
+
+
+def grid(best: float, level: float, above: float = 0.0) -> list[float]:
+    """Round accuracies from `above` on (itself left out) up to `best`, and `level` itself.
+
+    At most twelve equal steps, and near the last a tenth of them: near the end of its curve, where
+    levels are set, a network takes most of its compute.
+    """
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1) if best / s <= 12 or s == 0.1)
+    last = math.floor(best / step + 1e-9)
+    coarse = [step * i for i in range(1, last + 1)]
+    fine = [step * (last - 1 + i / 10) for i in range(1, 20)]
+    marks = {round(mark, 5) for mark in (*coarse, *fine)}
+    return sorted({mark for mark in marks if above + 1e-9 < mark <= best + 1e-9} | {level})
+
+
+@dataclasses.dataclass(frozen=True)
+class Dominance:
+    """One configuration takes at most the other's median at every level that the other reached.
+
+    Levels of which one of them says nothing, since a run was stopped before, take no part.
+
+    Attributes:
+      first: the cheaper one.
+      second: the other.
+      levels: number of the levels.
+      level: at which the factor between them is least.
+      least: that factor.
+    """
+
+    first: Profile
+    second: Profile
+    levels: int
+    level: float
+    least: Estimate
+
+
+def dominance(profiles: Sequence[Profile]) -> list[Dominance]:
+    """Which configuration dominates which, by medians; two with the same do not."""
+    pairs = ((first, second) for first in profiles for second in profiles if first is not second)
+    return [found for pair in pairs if (found := _dominance(*pair)) is not None]
+
+
+def _dominance(first, second):
+    ratios = {}
+    for level, theirs in second.medians.items():
+        if level in first.medians and math.isfinite(theirs.value):
+            ratios[level] = theirs.value / first.medians[level].value
+    if not ratios or min(ratios.values()) < 1 or max(ratios.values()) == 1:
+        return None
+    at = min(ratios, key=ratios.get)
+    least = measure.factor(second.crossings[at], first.crossings[at])
+    return Dominance(first, second, len(ratios), at, least)
+
+
+def levels_table(comparisons: Sequence[Comparison], baseline: str) -> Table:
+    """The factor at every level."""
+    rows = []
+    for compared in comparisons:
+        for other in compared.others:
+            for level, factor in compared.factors(other).items():
+                pair = compared.base, other
+                rows.append(
+                    (
+                        compared.group.data,
+                        metric_text(compared.group.metric),
+                        100 * level,
+                        compared.base.result.name,
+                        other.result.name,
+                        *ends(factor),
+                        *(len(one.result.runs) for one in pair),
+                        *(one.medians[level].missed for one in pair),
+                    )
+                )
+    columns = (
+        "data",
+        "accuracy",
+        "level, %",
+        "from",
+        "to",
+        *interval_columns("factor"),
+        "runs from",
+        "runs to",
+        "missed from",
+        "missed to",
+    )
+    without = [compared.group.label for compared in comparisons if compared.base is None]
+    how = (
+        "Factors are ratios of median XLA FLOPs to the level, with 95 % intervals from three seeds "
+        "on. Levels are left out that chance reaches, that the median does not, or that lie above "
+        f"where a run was stopped. At most {MOST_COMPARED} configurations a group are compared, "
+        f"with {baseline}"
+        + (f", of which no run is over for {'; '.join(without)}." if without else ".")
+    )
+    return Table("levels", "The factor at every level", columns, tuple(rows), how)
+
+
+def dominance_table(comparisons: Sequence[Comparison]) -> Table:
+    """Which configuration dominates which."""
+    rows = []
+    for compared in comparisons:
+        for found in dominance(compared.profiles):
+            rows.append(
+                (
+                    compared.group.data,
+                    found.first.result.name,
+                    found.second.result.name,
+                    metric_text(compared.group.metric),
+                    found.levels,
+                    *ends(found.least),
+                    100 * found.level,
+                    len(found.first.result.runs),
+                    len(found.second.result.runs),
+                )
+            )
+    columns = (
+        "data",
+        "configuration",
+        "dominates",
+        "accuracy",
+        "levels",
+        *interval_columns("least factor"),
+        "at level, %",
+        "its runs",
+        "runs of the other",
+    )
+    how = (
+        "A configuration dominates another where its median compute is at most the other's at "
+        "every level that the other reached, as far as neither was stopped before. The least "
+        "factor is that of the level at which they are closest: where its interval lies above 1, "
+        "more than chance separates them."
+    )
+    return Table("dominance", "Which configuration dominates which", columns, tuple(rows), how)

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxeff.compute import IMAGENET_EPOCH_IMAGES, TERAFLOP_S_DAY, paper_flops
@@ -214,12 +214,13 @@ def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
             and record.curve
             and has_accuracies(record)
         ]
-        ours = statistics.fmean(best) if best else None
+        ours = statistics.median(best) if best else None
         examples = None if row.pytorch_examples is None else row.pytorch_examples.value
         rows.append(
             (
                 row.model,
                 ours,
+                len(best),
                 row.authors.value,
                 None if ours is None else ours - row.authors.value,
                 examples,
@@ -232,6 +233,7 @@ def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
     columns = (
         "model",
         "best, ours, %",
+        "runs",
         "authors' training, printed, %",
         "difference",
         "PyTorch examples, printed, %",
@@ -241,7 +243,7 @@ def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
         "authors' - original",
     )
     how = (
-        "Ours is the mean over ImageNet records of the best evaluation, and is empty until there "
+        "Ours is the median over ImageNet records of the best evaluation, and is empty until there "
         "are records. The printed accuracies are measurements; only training can recompute them."
     )
     title = f"{metric.replace('top', 'Top-')} accuracy of the trained networks"
@@ -251,10 +253,36 @@ def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
 ACCURACIES = ("top1", "top5")
 """Metrics of image classification, fractions of the validation images."""
 
+WAYS = {"": "", "ema_": "average", "flip_": "with flips", "ema_flip_": "average, with flips"}
+"""Ways of measuring an accuracy, by what its name then begins with: of the averaged parameters, or
+of the mean of the outputs for an image and its mirror image."""
+
+
+def accuracy_of(metric: str) -> tuple[str, str] | None:
+    """Way (a key of `WAYS`) and accuracy of a metric, of `ema_top1` say; None for no accuracy."""
+    for accuracy in ACCURACIES:
+        way = metric.removesuffix(accuracy)
+        if way != metric and way in WAYS:
+            return way, accuracy
+    return None
+
+
+def metric_text(metric: str) -> str:
+    """`top-1`, or `top-1 (average)`; a metric that is no accuracy, by its own name."""
+    found = accuracy_of(metric)
+    if found is None:
+        return metric
+    way, accuracy = found
+    return accuracy.replace("top", "top-") + (f" ({WAYS[way]})" if way else "")
+
 
 def has_accuracies(record: Record) -> bool:
     """Whether the record's evaluations measured top-1 and top-5 accuracy."""
     return all(record.task["metrics"].get(name) == "max" for name in ACCURACIES)
+
+
+NOT_OVER = ("running", "interrupted")
+"""Statuses of a run that is not over, and so no result."""
 
 
 class Group(NamedTuple):
@@ -279,17 +307,21 @@ class Group(NamedTuple):
     level: float
 
     @property
+    def data(self) -> str:
+        """`digits at 64 px`."""
+        size = json.loads(self.settings).get("image_size")
+        return self.dataset if size is None else f"{self.dataset} at {size} px"
+
+    @property
     def label(self) -> str:
         """`digits at 64 px, 98 % top-1`."""
-        size = json.loads(self.settings).get("image_size")
-        data = self.dataset if size is None else f"{self.dataset} at {size} px"
-        return f"{data}, {self.level_text}"
+        return f"{self.data}, {self.level_text}"
 
     @property
     def level_text(self) -> str:
         """`98 % top-1`, or `loss at most 0.05`."""
-        if self.metric in ACCURACIES and self.direction == "max":
-            return f"{100 * self.level:g} % {self.metric.replace('top', 'top-')}"
+        if accuracy_of(self.metric) and self.direction == "max":
+            return f"{100 * self.level:g} % {metric_text(self.metric)}"
         bound = "at least" if self.direction == "max" else "at most"
         return f"{self.metric} {bound} {self.level:g}"
 
@@ -332,17 +364,6 @@ def flops_per_example(record: Record) -> float:
     return record.compute.train_flops / examples
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean and the ends of Student's 95 % interval, which are None below two values."""
-    from scipy import stats
-
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, None, None
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return mean, mean - half, mean + half
-
-
 class Configuration(NamedTuple):
     """What must agree for runs to differ by their seed alone: model and the recipe's settings.
 
@@ -352,6 +373,7 @@ class Configuration(NamedTuple):
       lr: peak learning rate; None where the recipe has none.
       batch_size: examples a step.
       epochs: of the schedule.
+      dtype: of the computation; None where the record does not say.
       model_args: what the model was created with beyond its defaults, as JSON; None for nothing.
       sources: SHA-256 of the user's files that define model and recipe; None for those of jaxeff.
     """
@@ -361,6 +383,7 @@ class Configuration(NamedTuple):
     lr: float | str | None
     batch_size: int
     epochs: float
+    dtype: str | None
     model_args: str | None
     sources: tuple[str | None, str | None]
 
@@ -371,6 +394,8 @@ class Configuration(NamedTuple):
         if self.lr is not None:
             parts.append(f"lr {self.lr}" if isinstance(self.lr, str) else f"lr {self.lr:g}")
         parts += [f"batch {self.batch_size}", f"{self.epochs:g} epochs"]
+        if self.dtype not in (None, "float32"):
+            parts.append(self.dtype)
         if self.model_args:
             parts.append(f"model {self.model_args}")
         return ", ".join(parts)
@@ -386,38 +411,10 @@ def configuration(record: Record) -> Configuration:
         lr if lr is None or isinstance(lr, int | float) else json.dumps(lr),
         recipe["batch_size"],
         recipe["epochs"],
+        recipe.get("dtype"),
         json.dumps(model.args, sort_keys=True) if model.args else None,
         (model.source, recipe["source"]),
     )
-
-
-def _arrived(records):
-    """Runs that reached their target, by group and configuration."""
-    return _by_configuration([record for record in records if record.target.reached])
-
-
-def _by_configuration(records):
-    groups: dict[Group, dict[Configuration, list[Record]]] = {}
-    for record in records:
-        within = groups.setdefault(group_of(record), {})
-        within.setdefault(configuration(record), []).append(record)
-    return groups
-
-
-def _mean(runs: Sequence[Record], number: Callable[[Record], float]) -> float:
-    return statistics.fmean(number(run) for run in runs)
-
-
-def _train_flops(record):
-    return record.compute.train_flops
-
-
-def _paper_flops(record):
-    return record.compute.paper_flops
-
-
-def _epoch(record):
-    return record.target.epoch
 
 
 BASELINE = "alexnet"
@@ -429,131 +426,9 @@ def is_baseline(key: Configuration, baseline: str) -> bool:
     return key.model == baseline and (baseline != BASELINE or key.sources[0] is None)
 
 
-def _baseline(within, baseline):
-    """The configuration of model `baseline` with the least compute; None where there is none."""
-    compute = {
-        key: _mean(runs, _train_flops) for key, runs in within.items() if is_baseline(key, baseline)
-    }
-    return min(compute, key=compute.get, default=None)
-
-
-def measured(records: Sequence[Record], baseline: str = BASELINE) -> Table:
-    """What our records measured for each data set and target: mean and interval over seeds.
-
-    Args:
-      records: all of them.
-      baseline: name of the model against which factors are.
-    """
-    arrived, rows = _arrived(records), []
-    for group, within in _by_configuration(records).items():
-        met = arrived.get(group, {})
-        base = _baseline(met, baseline)
-        found = {
-            key: mean_interval([run.compute.train_flops for run in runs])
-            for key, runs in met.items()
-        }
-        for key in sorted(within, key=lambda key: -found[key][0] if key in found else math.inf):
-            xla, runs = found.get(key), met.get(key, [])
-            comparable = xla is not None and base is not None
-            rows.append(
-                (
-                    group.label,
-                    key.model,
-                    publications.date_text(within[key][0]),
-                    publications.link_of(within[key][0]),
-                    key.text,
-                    optimizer_text(within[key][0]),
-                    len(within[key]),
-                    len(runs),
-                    _mean(runs, _epoch) if runs else None,
-                    *(xla or (None, None, None)),
-                    _mean(runs, _paper_flops) if runs else None,
-                    found[base][0] / xla[0] if comparable else None,
-                    base.model if comparable else xla and f"{baseline} did not get there",
-                )
-            )
-    columns = (
-        "data and level",
-        "model",
-        "published",
-        "publication",
-        "recipe",
-        "optimizer",
-        "runs",
-        "reached",
-        "epochs, mean",
-        "XLA FLOPs, mean",
-        "95 % from",
-        "to",
-        "3 x MACs x images, mean",
-        "times less",
-        "than",
-    )
-    how = (
-        "A row is all records with the same data (by fingerprint), task (with its settings, such "
-        "as the image size), target, model and recipe. The mean and Student's 95 % interval are "
-        "over the runs that reached the target; the interval needs two of them. Factors are "
-        f"against {baseline}, and are empty where no run of it reached the target (--baseline=NAME "
-        "compares with another model)."
-    )
-    return Table("measured", "What was measured here", columns, tuple(rows), how)
-
-
-class Finding(NamedTuple):
-    """The model that took the least compute of those that reached a level.
-
-    Attributes:
-      label: of data and level.
-      model: the one with the least.
-      factor: how many times less it took than `baseline`; None where that did not get there.
-      baseline: name of the model that it is compared with.
-      models: number of models that reached the level.
-    """
-
-    label: str
-    model: str
-    factor: float | None
-    baseline: str
-    models: int
-
-
-def findings(records: Sequence[Record], baseline: str = BASELINE) -> list[Finding]:
-    """A finding for each data set and level that several models reached; `baseline` is a name."""
-    found = []
-    for group, within in _arrived(records).items():
-        compute = {key: _mean(runs, _train_flops) for key, runs in within.items()}
-        best, base = min(compute, key=compute.get), _baseline(within, baseline)
-        models = len({key.model for key in within})
-        if models > 1:
-            factor = None if base is None else compute[base] / compute[best]
-            found.append(Finding(group.label, best.model, factor, baseline, models))
-    return found
-
-
-def breakdown_measured(records: Sequence[Record], baseline: str = BASELINE) -> Table:
-    """Table 1 for our own records: the factor to `baseline` as epochs x operations an epoch."""
-    rows = []
-    for group, within in _arrived(records).items():
-        base = _baseline(within, baseline)
-        if base is None:
-            continue
-        for key, runs in within.items():
-            epochs = _mean(within[base], _epoch) / _mean(runs, _epoch)
-            each = _mean(within[base], flops_per_example) / _mean(runs, flops_per_example)
-            rows.append((group.label, key.model, key.text, epochs, each, epochs * each))
-    columns = (
-        "data and level",
-        "model",
-        "recipe",
-        "epochs factor",
-        "FLOPs an epoch factor",
-        "product",
-    )
-    how = (
-        f"Each factor is the mean of {baseline} over the model's, by XLA's count; then their "
-        "product. Data on which it did not get there are left out."
-    )
-    return Table("table1_measured", "Table 1 of our own records", columns, tuple(rows), how)
+def runs_text(count: int) -> str:
+    """`one run`, `two runs`, `3 runs`."""
+    return {1: "one run", 2: "two runs"}.get(count, f"{count} runs")
 
 
 def optimizer_text(record: Record) -> str:

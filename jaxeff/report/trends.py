@@ -97,7 +97,8 @@ def bootstrap_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[N
 
     `BOOTSTRAP_DRAWS` draws from a fixed seed; draws of fewer than three distinct dates are left
     out, since a line through two is no fit. Fewer than four points give (None, None). Quantiles are
-    taken of the slopes, which stay meaningful through zero, and then turned into times.
+    taken of the slopes, which stay meaningful through zero, and then turned into times; the slope
+    of the points themselves lies within, at an end if need be.
     """
     if len(points) < 4:
         return None, None
@@ -109,28 +110,26 @@ def bootstrap_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[N
     x, y = x[distinct], y[distinct]
     x = x - x.mean(axis=1, keepdims=True)
     slopes = (x * y).sum(axis=1) / (x * x).sum(axis=1)
+    own = np.polyfit(months, halvings, 1)[0]
     steep, flat = np.quantile(slopes, [0.025, 0.975])
+    steep, flat = min(steep, own), max(flat, own)
     return float(-1 / steep), float(-1 / flat) if flat < 0 else math.inf
 
 
 def rounding_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of `end_to_end_months` that comes from whole epochs.
+    """Least and greatest `end_to_end_months` that whole epochs leave open.
 
-    An evaluation once an epoch says only that the level was met within the last epoch: the true
-    crossing is drawn evenly from it, at both ends.
+    An evaluation once an epoch says only that the level was met within the last epoch, and what is
+    charged up to its end may be up to one epoch too much, for the first model and for the last.
     """
     first, last = points[0], points[-1]
     if first.epochs is None or last.epochs is None:
         return None, None
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    less = generator.random((2, BOOTSTRAP_DRAWS))
-    ratio = (
-        (first.compute * (first.epochs - less[0]) / first.epochs)
-        / (last.compute * (last.epochs - less[1]) / last.epochs)
-    )  # fmt: skip
     span = months_between(first.published, last.published)
-    low, high = np.quantile(span / np.log2(ratio), [0.025, 0.975])
-    return float(low), float(high)
+    ratio = first.compute / last.compute
+    fewest = ratio * (first.epochs - 1) / first.epochs
+    most = ratio * last.epochs / (last.epochs - 1) if last.epochs > 1 else math.inf
+    return span / math.log2(most), span / math.log2(fewest) if fewest > 1 else math.inf
 
 
 def doublings(points: Sequence[Point]) -> list[Doubling]:

@@ -5,12 +5,14 @@ from etils import epy
 with epy.lazy_api_imports(globals()):
     from jaxeff.train import optimizers as optimizers
     from jaxeff.train import schedules as schedules
+    from jaxeff.train import workdir as workdir
     from jaxeff.train.accounting import training_cost as training_cost
     from jaxeff.train.accounting import training_step_cost as training_step_cost
     from jaxeff.train.evaluation import evaluate_variables as evaluate_variables
     from jaxeff.train.evaluation import restore_variables as restore_variables
+    from jaxeff.train.hosts import ending_together as ending_together
+    from jaxeff.train.hosts import join_processes as join_processes
     from jaxeff.train.loop import train_to_target as train_to_target
-    from jaxeff.train.parallel import join_processes as join_processes
     from jaxeff.train.recipe import Ema as Ema
     from jaxeff.train.recipe import Phase as Phase
     from jaxeff.train.recipe import Recipe as Recipe

@@ -132,8 +132,22 @@ def _state_shapes(module, recipe, task):
 
 def _step_and_batch(module, recipe, task, batch_size):
     """The training step on one replica, and the shapes of its batch."""
-    step = steps.make_train_step(module, recipe.optimizer, task, remat=recipe.remat, ema=recipe.ema)
-    return step, task.batch_shapes(batch_size)
+    parts = recipe.accumulate
+    step = steps.make_train_step(
+        module,
+        recipe.optimizer,
+        task,
+        remat=recipe.remat,
+        ema=recipe.ema,
+        accumulate=parts,
+        unroll=True,
+    )
+    if parts == 1:
+        return step, task.batch_shapes(batch_size)
+    return step, {
+        name: jax.ShapeDtypeStruct((parts, *part.shape), part.dtype)
+        for name, part in task.batch_shapes(batch_size // parts).items()
+    }
 
 
 def _preparation_flops(task, batch_size):

@@ -1,10 +1,25 @@
-"""Checkpoints of a run: the training state and, beside it, the record up to that step."""
+"""Checkpoints of a run: the training state and, beside it, the record up to that step.
 
-import pathlib
+Each carries a digest of both, so that bit rot is no other state.
+"""
 
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxeff.atomic import is_remote
 from jaxeff.errors import UsageError
+from jaxeff.train.workdir import Folder
+
+# Orbax logs the traceback of what it raises, in each thread that comes across it.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 
 class Checkpoints:
@@ -12,53 +27,128 @@ class Checkpoints:
 
     Orbax writes each in a temporary folder and renames it, so that a killed process leaves either a
     whole checkpoint or none. Saving goes on in the background; every process of a run must call.
+
+    Raises:
+      UsageError: the folder cannot be used, or later, a checkpoint cannot be written.
     """
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: Folder):
+        self._folder = folder if is_remote(folder) else folder.absolute()
+        if self._folder.exists() and not self._folder.is_dir():
+            raise UsageError(f"{folder} is a file, and checkpoints need a folder: move it away")
         options = ocp.CheckpointManagerOptions(max_to_keep=2)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except OSError as error:
+            raise self._not_written(error) from error
 
     @property
     def latest_step(self) -> int | None:
         """Step of the newest whole checkpoint; None where there is none."""
         return self._manager.latest_step()
 
+    def newest_whole_step(self) -> int | None:
+        """Step of the newest checkpoint that is whole on disk, whatever is being saved."""
+        return max(ocp.utils.checkpoint_steps(self._folder), default=None)
+
     def save(self, step: int, state, progress: dict) -> None:
         """Saves NumPy arrays `state` and JSON values `progress` as of `step`."""
         if step == self.latest_step:
             return
+        progress = {**progress, "digest": _digest(state, progress)}
         arguments = ocp.args.Composite(
             state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)
         )
-        self._manager.save(step, args=arguments)
+        try:
+            self._manager.save(step, args=arguments)
+        except Exception as error:  # Of Orbax, TensorStore or the disk.
+            raise self._not_written(error) from error
 
-    def restore(self, like=None) -> tuple[object, dict]:
+    def restore(self, like=None, say: Callable[[str], None] | None = None) -> tuple[object, dict]:
         """The newest `(state, progress)`.
 
         Args:
           like: what the state's structure, shapes and dtypes must be; None takes them as they are,
             in dictionaries.
+          say: is told of a checkpoint that is damaged, which is put aside for the one before. None,
+            several processes and a bucket put none aside.
 
         Raises:
-          UsageError: there is no checkpoint, it cannot be read, or it does not fit `like`.
+          UsageError: there is no checkpoint, none can be read, or it does not fit `like`.
         """
-        step = self.latest_step
-        if step is None:
-            raise UsageError(f"{self._manager.directory}: there is no checkpoint")
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if not steps:
+            raise UsageError(f"{self._folder}: there is no checkpoint")
+        for step, before in zip(steps, [*steps[1:], None], strict=True):
+            try:
+                return self._read(step, like)
+            except Exception as error:  # Damage raises whatever the libraries trip over.
+                problem = f"{self._folder}/{step}: the checkpoint is damaged ({_reason(error)})"
+                alone = jax.process_count() == 1 and not is_remote(self._folder)
+                if before is None or say is None or not alone:
+                    raise UsageError(
+                        f"{problem}; remove that folder to go on from "
+                        + ("the start" if before is None else f"step {before}")
+                    ) from error
+            aside = self._put_aside(step)
+            say(f"{problem}: put into {aside}; going on from step {before}")
+        raise AssertionError("the loop returns or raises")
+
+    def _read(self, step, like):
         arguments = ocp.args.Composite(
             state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
         )
-        try:
-            restored = self._manager.restore(step, args=arguments)
-        except (ValueError, OSError, KeyError) as error:
-            raise UsageError(
-                f"{self._manager.directory}/{step}: the checkpoint cannot be restored "
-                f"({' '.join(str(error).split())[:200]}); remove that folder to go on from an "
-                "earlier one"
-            ) from error
-        return restored["state"], restored["progress"]
+        restored = self._manager.restore(step, args=arguments)
+        state, progress = restored["state"], restored["progress"]
+        digest = progress.pop("digest", None)  # Earlier ones have none.
+        if digest is not None and digest != _digest(state, progress):
+            raise ValueError("its numbers are not those that were saved")
+        if progress["step"] != step:
+            raise ValueError(f"it is of step {progress['step']}")
+        return state, progress
+
+    def _put_aside(self, step):
+        damaged = self._folder.parent / "damaged"
+        damaged.mkdir(exist_ok=True)
+        aside, number = damaged / f"checkpoint-{step}", 1
+        while aside.exists():
+            aside, number = damaged / f"checkpoint-{step}-{number}", number + 1
+        (self._folder / str(step)).rename(aside)
+        self._manager.reload()
+        return aside
+
+    def _not_written(self, error):
+        step = self.newest_whole_step()
+        safe = "there is none yet" if step is None else f"the last whole one is of step {step}"
+        return UsageError(
+            f"{self._folder}: a checkpoint cannot be written ({_reason(error)}); {safe}: make room "
+            "there, and run the same command again"
+        )
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self._manager.wait_until_finished()
+            self._manager.close()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+
+def _digest(state, progress):
+    """SHA-256 of the arrays, in whatever structure they come, and of the progress."""
+    leaves = []
+    for leaf in jax.tree.leaves(state):
+        array = np.ascontiguousarray(leaf)
+        content = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
+        content.update(array.data.cast("B") if array.size else b"")
+        leaves.append(content.hexdigest())
+    text = json.dumps([sorted(leaves), progress], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _reason(error):
+    text = " ".join(str(error).split()) or type(error).__name__
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if os.strerror(number) in text:  # TensorStore's messages are of several hundred words.
+            return os.strerror(number)
+    return text if len(text) <= 200 else text[:200] + "…"

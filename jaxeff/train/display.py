@@ -33,15 +33,13 @@ class Display:
             TextColumn("training"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn(f"{{task.fields[rate]:.0f}} {noun}/s  loss {{task.fields[loss]:.4f}}"),
+            TextColumn("{task.fields[doing]}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._live,
             refresh_per_second=4,
         )
-        self._task = self._progress.add_task(
-            "training", total=total_steps, rate=0.0, loss=float("nan")
-        )
+        self._task = self._progress.add_task("training", total=total_steps, doing="compiling…")
 
     def __enter__(self):
         self._progress.start()
@@ -58,7 +56,8 @@ class Display:
     def step(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
         """Shows that the devices have finished `step`, at `rate` examples a second."""
         if self._live:
-            self._progress.update(self._task, completed=step, loss=loss, rate=rate)
+            doing = f"{rate:.0f} {self._noun}/s  loss {loss:.4f}"
+            self._progress.update(self._task, completed=step, doing=doing)
         elif step % self._log_every == 0:
             self.line(
                 f"step {step}/{self._total_steps}  loss {loss:.4f}  {rate:.0f} {self._noun}/s  "
@@ -96,6 +95,7 @@ class Display:
           progress: its `Progress`.
         """
         task, cost, record = run.task, progress.cost, progress.record()
+        recipe = record.recipe
         start = f"resuming at step {progress.step}" if progress.step else "starting"
         flops_per_example = cost.flops_per_step / cost.batch_size
         self.line(f"jaxeff: training {run.model} to {run.target} on {task.dataset_name}, {start}")
@@ -105,12 +105,13 @@ class Display:
                 "data": task.description(),
                 "target": f"{run.target}, evaluated every {run.eval_every:g} epochs, "
                 + ("stopping there" if run.stop_at_target else "going on after it"),
-                "recipe": ", ".join(
-                    f"{key}={value}"
-                    for key, value in record.recipe.items()
-                    if key not in ("optimizer", "schedule") and value not in (None, [], False)
-                ),
-                "optimizer": _as_call(record.recipe["optimizer"]),
+                "recipe": f"{recipe['name']}: {recipe['epochs']:g} epochs, batch "
+                f"{recipe['batch_size']}"
+                + (f", highest rate {_as_call(recipe['lr'])}" if recipe["lr"] is not None else ""),
+                task.example_noun: _as_call(_chosen(recipe["transforms"])) or "as they are",
+                **{name: _as_call(recipe[name]) for name in _further_choices(recipe)},
+                "optimizer": _as_call(_without_schedules(recipe["optimizer"])),
+                "schedule": _as_call(recipe["schedule"]),
                 "steps": f"{run.total_steps:,} ({run.steps_per_epoch:.2f} an epoch)",
                 "seed": run.seed,
                 "devices": f"{jax.device_count()} x {record.hardware.device_kind} "
@@ -171,10 +172,42 @@ class Display:
         self.entries(rows)
 
 
+# Of a recipe, what has a line of its own, and what is only worth one where it is chosen.
+_SHOWN = ("name", "epochs", "batch_size", "lr", "transforms", "optimizer", "schedule", "source")
+_SHOWN_ELSEWHERE = ("eval_every", "dtype")
+
+
+def _further_choices(recipe):
+    return [
+        name
+        for name, value in recipe.items()
+        if name not in (*_SHOWN, *_SHOWN_ELSEWHERE) and value not in (None, [], False, 0.0)
+    ]
+
+
+def _chosen(transforms):
+    return {name: value for name, value in transforms.items() if value not in ([], "none", None)}
+
+
+def _without_schedules(description: object) -> object:
+    """An optimizer's description without the schedules in it, and what is off by default."""
+    if isinstance(description, list):
+        return [_without_schedules(each) for each in description]
+    if not isinstance(description, dict):
+        return description
+    return {
+        name: {} if name == "scale_by_schedule" else _without_schedules(value)
+        for name, value in description.items()
+        if value is not None and value is not False
+    }
+
+
 def _as_call(description: object) -> str:
     """A description of an optimizer as the call that makes it: `trace(decay=0.9)`."""
     if isinstance(description, list):
         return f"[{', '.join(map(_as_call, description))}]"
+    if isinstance(description, float):
+        return f"{description:.6g}"
     if not isinstance(description, dict):
         return str(description)
     calls = []

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 from collections.abc import Callable, Iterable
 
 import jax
@@ -14,6 +13,7 @@ from jaxeff.errors import UsageError
 from jaxeff.tasks import Task
 from jaxeff.train import parallel, steps
 from jaxeff.train.checkpoints import Checkpoints
+from jaxeff.train.workdir import folder as run_folder
 
 
 def evaluate(
@@ -22,11 +22,11 @@ def evaluate(
     collections,
     batches: Iterable[dict],
     steps_in_flight: int = 8,
-) -> dict[str, float]:
+) -> dict[str, float] | None:
     """The metrics over every example of `batches` that its mask counts.
 
     Args:
-      evaluation_step: `pmap` of `steps.make_evaluation_step`.
+      evaluation_step: `pmap` of `steps.make_evaluation_step`, or a `Program` of it.
       params: replicated parameters.
       collections: replicated, what else the module keeps.
       batches: this process's validation batches, on the host.
@@ -34,11 +34,13 @@ def evaluate(
 
     Returns:
       The mean of each metric by name, and `examples`, the number of examples counted over all
-      processes.
+      processes; None where the run stops on the way.
     """
     sums = []
     for batch in parallel.to_devices(batches):
         sums.append(evaluation_step(params, collections, batch))
+        if sums[-1] is None:
+            return None
         if len(sums) > steps_in_flight:
             jax.block_until_ready(sums[-steps_in_flight])
     sums = jax.device_get(sums)
@@ -97,7 +99,7 @@ def restore_variables(
       UsageError: there is no such run, its checkpoint or record cannot be read, it keeps no
         average, or its optimizer keeps other parameters than those to measure.
     """
-    folder = pathlib.Path(workdir)
+    folder = run_folder(workdir)
     if not (folder / "checkpoints").is_dir():
         raise UsageError(f"--workdir={workdir}: no run of train.py with a checkpoint is there")
     with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:

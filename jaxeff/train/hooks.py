@@ -1,4 +1,4 @@
-"""What happens beside the loop: signals are heard, steps are traced, first calls are timed."""
+"""What happens beside the loop: signals are heard, and steps are traced."""
 
 import contextlib
 import os
@@ -6,7 +6,6 @@ import pathlib
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import jax
@@ -17,8 +16,8 @@ PROFILED_STEPS = range(10, 20)
 
 
 @contextlib.contextmanager
-def heeding_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Lets SIGTERM and SIGINT be asked for instead of ending the process; a second one ends it.
+def heeding_signals(say: Callable[[str], None], stop: Callable[[], None]) -> Iterator[None]:
+    """Lets SIGTERM and SIGINT ask the run to stop instead of ending it; a second one ends it.
 
     Python runs signal handlers between two instructions of the main thread, which compiling a step
     keeps busy for seconds or minutes. A thread of its own, woken through a socket, hears them at
@@ -26,9 +25,7 @@ def heeding_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
 
     Args:
       say: prints a line for people.
-
-    Yields:
-      A function that says whether a signal has come.
+      stop: asks the run to stop, at once where it has nothing to save.
     """
     woken, wake = socket.socketpair()
     wake.setblocking(False)
@@ -42,13 +39,14 @@ def heeding_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
                 heard.append(number)
                 name = signal.Signals(number).name
                 say(f"{name}: stopping after this step, with a checkpoint; again to end at once")
+                stop()
 
     listener = threading.Thread(target=listen, name="signals", daemon=True)
     handlers = {number: signal.signal(number, lambda *_: None) for number in STOP_SIGNALS}
     previous = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     listener.start()
     try:
-        yield lambda: bool(heard)
+        yield
     finally:
         signal.set_wakeup_fd(previous)
         for number, handler in handlers.items():
@@ -58,40 +56,16 @@ def heeding_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         woken.close()
 
 
-class Timed:
-    """A compiled function that knows how long its first call took: tracing and compilation.
+def within(seconds: float, function: Callable[[], object]) -> None:
+    """Calls `function` in a thread and waits for `seconds`; what it raises is dropped."""
 
-    Later calls return as soon as the work is queued; so does the first, once it has compiled. It is
-    timed again where new shapes come, after `expect_new_shapes`.
+    def call():
+        with contextlib.suppress(Exception):
+            function()
 
-    Attributes:
-      calls: number of calls so far.
-    """
-
-    def __init__(self, function: Callable):
-        self._function = function
-        self._compile_seconds = 0.0
-        self._compiles = True
-        self.calls = 0
-
-    def __call__(self, *arguments):
-        """Calls the function."""
-        started = time.perf_counter()
-        result = self._function(*arguments)
-        if self._compiles:
-            self._compile_seconds += time.perf_counter() - started
-            self._compiles = False
-        self.calls += 1
-        return result
-
-    def expect_new_shapes(self) -> None:
-        """Times the next call as the first of its kind."""
-        self._compiles = True
-
-    def pop_compile_seconds(self) -> float:
-        """The seconds of the first call, once; then 0."""
-        seconds, self._compile_seconds = self._compile_seconds, 0.0
-        return seconds
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 class Profiler:

@@ -4,13 +4,13 @@ import collections
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from jaxeff import records
-from jaxeff.train import accounting, hooks, parallel, workdir
+from jaxeff.train import accounting, hooks, hosts, parallel, workdir
 from jaxeff.train.checkpoints import Checkpoints
 from jaxeff.train.display import Display
 from jaxeff.train.output import Output
@@ -19,18 +19,21 @@ from jaxeff.train.run import Run
 from jaxeff.train.trainer import Trainer
 
 # How far the host runs ahead of the devices: enough to hide its own work, little enough that the
-# batches in between do not fill the memory.
+# batches in between do not fill the memory, and that a run soon stops.
 STEPS_IN_FLIGHT = 8
+SECONDS_IN_FLIGHT = 4
+SECONDS_TO_CLOSE = 4
 
 
-def train_to_target(run: Run) -> records.Record:
+def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
     """Trains until the target is met or the schedule ends.
 
     Writes `record.json`, `metrics.jsonl`, TensorBoard event files, `curve.png` and `checkpoints/`
     to `run.workdir`. A checkpoint there is resumed: the run goes on with the numbers that it would
     have had without the interruption. SIGTERM and SIGINT end the session after a checkpoint.
 
-    In a run of several processes each of them calls this; the first one writes and prints.
+    In a run of several processes each of them calls this, with the `link` that `join_processes`
+    returned; the first one writes and prints.
 
     Returns:
       The record. Its `status` is `reached` (the target was met and the run stopped there),
@@ -38,19 +41,29 @@ def train_to_target(run: Run) -> records.Record:
       `interrupted`.
 
     Raises:
-      UsageError: the batch size does not suit the devices, the workdir cannot be used or holds
-        another run, or an example cannot be read.
+      UsageError: the batch size does not suit the devices, the processes are told different
+        things, the workdir cannot be used or holds another run, or an example cannot be read.
+      ValueError: there are several processes, and no `link` to stop them together.
     """
+    if jax.process_count() > 1 and link is None:
+        raise ValueError("several processes: give the link that train.join_processes returns")
     for span in run.spans:
-        parallel.check_batch_size(span.batch_size)
+        parallel.check_batch_size(span.batch_size, run.recipe.accumulate)
     is_writer = jax.process_index() == 0
     display = Display(run.total_steps, run.log_every, run.task.example_noun, silent=not is_writer)
+    stop = hosts.StopPoint(link)
     with (
-        hooks.heeding_signals(display.line) as interrupted,
+        hooks.heeding_signals(display.line, stop.request),
         workdir.hold(run.workdir, is_writer=is_writer),
-        contextlib.closing(Session(run, display)) as session,
     ):
-        session.finish(session.train(interrupted))
+        session = Session(run, display, stop, link)
+        try:
+            session.finish(session.train())
+        except BaseException:
+            # After an error the threads of a library may wait for each other for ever.
+            hooks.within(SECONDS_TO_CLOSE, session.close)
+            raise
+        session.close()
         return session.progress.record()
 
 
@@ -60,19 +73,32 @@ class Session:
     Args:
       run: what to do.
       display: prints.
+      stop: where the run stops when it is asked to.
+      link: to the other processes, where there are any.
 
     Attributes:
       progress: what the run has measured so far.
       trainer: the network on the devices.
     """
 
-    def __init__(self, run: Run, display: Display):
-        self.run = run
+    def __init__(
+        self,
+        run: Run,
+        display: Display,
+        stop: hosts.StopPoint | None = None,
+        link: hosts.Link | None = None,
+    ):
+        self.run, self._display = run, display
+        self._stop = hosts.StopPoint() if stop is None else stop
         workdir.check_same_sources(run.workdir, run.sources)
         cost = accounting.training_cost(
             run.make_module(axis_name=None), run.recipe, run.task, run.spans
         )
         self.progress = Progress(run, cost)
+        if link is not None:
+            link.agree("run", self.progress.facts())
+            workdir.check_shared(run.workdir)  # The first process has made it by now.
+            link.last_words = self._last_words
         workdir.check_same_run(
             run.workdir, self.progress.record(), accept_changed_data=run.accept_changed_data
         )
@@ -80,13 +106,16 @@ class Session:
             workdir.write_sources(run.workdir, run.sources)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
         is_new = self._checkpoints.latest_step is None
-        self.trainer = Trainer(run, restore=None if is_new else self._restore)
+        if is_new and (lost := workdir.progress_without_checkpoint(run.workdir)):
+            display.line(lost)
+        self.trainer = Trainer(run, None if is_new else self._restore, self._stop)
         self._profiler = hooks.Profiler(run.workdir / "profile" if run.profile else None)
         self._output = Output(self.progress, display, is_writer=jax.process_index() == 0)
         self._learning_rates = _learning_rates(run)
         display.configuration(run, self.progress)
+        self._stop.begin()
 
-    def train(self, interrupted: Callable[[], bool]) -> str:
+    def train(self) -> str:
         """Trains to the target, the end or an interruption; returns the record's status."""
         run, progress = self.run, self.progress
         evaluations = run.evaluations()
@@ -96,26 +125,34 @@ class Session:
             self._output.publish()
         with self._output.display:
             while not progress.is_done:
-                status = self._train_span(evaluations, interrupted)
+                status = self._train_span(evaluations)
                 if status is not None:
                     return status
         return "reached" if run.stop_at_target and progress.target.reached else "completed"
 
-    def _train_span(self, evaluations, interrupted):
+    def _train_span(self, evaluations):
         """Trains to the end of the span; returns the status of a run that ends before, or None."""
         run, progress = self.run, self.progress
         span = run.span_at(progress.step)
         self.trainer.train_step.expect_new_shapes()
         with contextlib.closing(self.trainer.host_batches(progress.step)) as host_batches:
             batches = self.trainer.device_batches(host_batches, progress.step)
-            while not progress.is_done and progress.step < span.to_step:
-                stopped = self.take_steps(run.next_pause(progress.step), batches, interrupted)
-                if run.task.may_skip:
-                    progress.skipped |= parallel.union(host_batches.skipped)
-                if not math.isfinite(progress.loss_sum):
-                    return "diverged"
-                if progress.step in evaluations and not self._evaluate(evaluations[progress.step]):
-                    return "diverged"
+            while not progress.is_done and (
+                progress.step < span.to_step or progress.evaluation_is_due
+            ):
+                stopped = False
+                if not progress.evaluation_is_due:  # As it is where a run stopped before it.
+                    stopped = self.take_steps(run.next_pause(progress.step), batches)
+                    if run.task.may_skip:
+                        progress.skipped |= parallel.union(host_batches.skipped)
+                    if not math.isfinite(progress.loss_sum):
+                        return "diverged"
+                if progress.evaluation_is_due and not stopped:
+                    is_finite = self._evaluate(evaluations[progress.step])
+                    if is_finite is None:
+                        return "interrupted"
+                    if not is_finite:
+                        return "diverged"
                 if stopped and not progress.is_done:
                     return "interrupted"
                 if not progress.is_done:
@@ -123,16 +160,14 @@ class Session:
                     self._output.publish()
         return None
 
-    def take_steps(
-        self, until: int, batches: Iterator[dict], interrupted: Callable[[], bool]
-    ) -> bool:
+    def take_steps(self, until: int, batches: Iterator[dict]) -> bool:
         """Trains up to step `until` on `batches`, which are on the devices.
 
-        Nothing here waits for the devices, except to stay within `STEPS_IN_FLIGHT` of them, until
-        all steps are done.
+        Nothing here waits for the devices, except to stay within `STEPS_IN_FLIGHT` and
+        `SECONDS_IN_FLIGHT` of them, until all steps are done.
 
         Returns:
-          True if it ended before `until`, because `interrupted()` or the loss is not finite.
+          True if the run is to stop: it was asked to, or the loss is not finite.
         """
         progress, in_flight = self.progress, collections.deque()
         clock = _Clock(progress.step, self.run.span_at(progress.step).batch_size)
@@ -143,26 +178,28 @@ class Session:
                 step, loss = in_flight.popleft()
                 self._take_in_loss(step, float(loss), clock)
 
-        stop = False
-        while progress.step < until and not stop:
+        stopped = False
+        while progress.step < until:
             with clock.waiting_for_input():
                 batch = next(batches)
             number = self.trainer.train_step.calls
             self._profiler.before_step(number)
             loss = self.trainer.take_step(batch)
-            self._profiler.after_step(number, self.trainer.state)
             compile_seconds = self.trainer.train_step.pop_compile_seconds()
             clock.leave_out(compile_seconds)
             progress.compile_seconds += compile_seconds
+            if loss is None:
+                stopped = True
+                break
+            self._profiler.after_step(number, self.trainer.state)
             progress.step += 1
             in_flight.append((progress.step, loss))
-            take_in(STEPS_IN_FLIGHT)
-            # Processes must stop at the same step, and agreeing makes them wait for each other.
-            if jax.process_count() == 1 or progress.step % self.run.log_every == 0:
-                stop = parallel.any_process(interrupted() or not math.isfinite(progress.loss_sum))
+            take_in(clock.steps_in_flight())
+            if not math.isfinite(progress.loss_sum):
+                self._stop.request()
         take_in(0)
         progress.train_seconds += clock.seconds()
-        return stop
+        return stopped
 
     def finish(self, status: str) -> None:
         """Writes everything that a later session or a reader needs, and prints the receipt."""
@@ -193,12 +230,14 @@ class Session:
         self._output.train_step(step, numbers, left / max(rate, 1e-9))
 
     def _evaluate(self, epoch):
-        """Adds a point to the curve; False if the loss is not finite."""
+        """Adds a point to the curve; False if the loss is not finite, None if the run stops."""
         progress, started = self.progress, time.perf_counter()
         metrics, ema_metrics = self.trainer.evaluate()
         compile_seconds = self.trainer.evaluation_step.pop_compile_seconds()
         progress.compile_seconds += compile_seconds
         progress.eval_seconds += time.perf_counter() - started - compile_seconds
+        if metrics is None:
+            return None
         for measured in filter(None, (metrics, ema_metrics)):
             counted, expected = measured.pop("examples"), self.run.task.validation_examples
             if counted != expected:
@@ -210,7 +249,7 @@ class Session:
 
     def _restore(self, like):
         """The state of the newest checkpoint; `progress` goes on from there."""
-        state, kept = self._checkpoints.restore(like)
+        state, kept = self._checkpoints.restore(like, self._display.line)
         self.progress.resume(kept)
         workdir.check_same_run(
             self.run.workdir,
@@ -222,8 +261,19 @@ class Session:
 
     def _save(self):
         """Starts a checkpoint."""
+        workdir.check_there(self.run.workdir)
         self._checkpoints.save(
             self.progress.step, self.trainer.host_state(), self.progress.to_json()
+        )
+
+    def _last_words(self):
+        """What is safe when the run ends without this process's doing."""
+        step = self._checkpoints.newest_whole_step()
+        if step is None:
+            return "there is no checkpoint yet: run the same command again"
+        return (
+            f"the last checkpoint in {self.run.workdir} is of step {step}: run the same command "
+            "again to go on from there"
         )
 
 
@@ -245,6 +295,14 @@ class _Clock:
         self._first_step, self._batch_size = first_step, batch_size
         self._started = time.perf_counter()
         self._left_out = self._input_wait = 0.0
+        self._finished_steps = 0
+
+    def steps_in_flight(self) -> int:
+        """How many steps the devices may still have to do."""
+        if not self._finished_steps:
+            return STEPS_IN_FLIGHT
+        seconds_per_step = self.seconds() / self._finished_steps
+        return max(1, min(STEPS_IN_FLIGHT, int(SECONDS_IN_FLIGHT / max(seconds_per_step, 1e-9))))
 
     def seconds(self) -> float:
         return time.perf_counter() - self._started - self._left_out
@@ -259,7 +317,9 @@ class _Clock:
         self._input_wait += time.perf_counter() - started
 
     def examples_per_second(self, step: int) -> float:
-        return (step - self._first_step) * self._batch_size / max(self.seconds(), 1e-9)
+        """The mean rate up to `step`, which the devices have finished."""
+        self._finished_steps = step - self._first_step
+        return self._finished_steps * self._batch_size / max(self.seconds(), 1e-9)
 
     def input_wait_fraction(self) -> float:
         return self._input_wait / max(self.seconds(), 1e-9)

@@ -7,7 +7,7 @@ from jaxeff.atomic import write_atomically
 from jaxeff.train.curve import draw_curve
 from jaxeff.train.display import Display
 from jaxeff.train.progress import Progress
-from jaxeff.train.workdir import MetricLog
+from jaxeff.train.workdir import MetricLog, writing
 
 # Drawing the learning curve takes a third of a second.
 SECONDS_BETWEEN_DRAWINGS = 30
@@ -27,13 +27,21 @@ class Output:
         self._progress = progress
         self._workdir = progress.run.workdir
         self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
-        self._metric_log = MetricLog(self._workdir, progress.step) if is_writer else None
+        self._metric_log = None
+        if is_writer:
+            with writing(self._workdir):
+                self._metric_log = MetricLog(self._workdir, progress.step)
+            if self._metric_log.dropped:
+                display.line(
+                    f"metrics.jsonl: {self._metric_log.dropped} damaged lines were left out"
+                )
 
     def train_step(self, step: int, numbers: dict[str, float], seconds_left: float) -> None:
         """Shows a step that the devices have finished, and logs its numbers where it is due."""
         self.display.step(step, numbers["loss"], numbers["examples_per_second"], seconds_left)
         if self._metric_log is not None and step % self._progress.run.log_every == 0:
-            self._metric_log.write(step, "train", numbers)
+            with writing(self._workdir):
+                self._metric_log.write(step, "train", numbers)
 
     def evaluation(self, point: records.Point) -> None:
         """Shows and logs an evaluation."""
@@ -48,7 +56,8 @@ class Output:
                 **point.metrics,
                 **{f"ema_{name}": value for name, value in (point.ema_metrics or {}).items()},
             }
-            self._metric_log.write(point.step, "validation", numbers)
+            with writing(self._workdir):
+                self._metric_log.write(point.step, "validation", numbers)
         if self._progress.target.step == point.step:
             self.display.line(f"target {run.target} reached")
 
@@ -57,12 +66,15 @@ class Output:
         if self._metric_log is None:
             return
         record = self._progress.record()
-        records.write(self._workdir / "record.json", record)
+        with writing(self._workdir):
+            self._metric_log.publish()
+            records.write(self._workdir / "record.json", record)
         due = record.status != "running" or time.monotonic() >= self._next_drawing
         if record.curve and due:
             self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
             drawing = draw_curve(record, self._progress.run.metrics)
-            write_atomically(self._workdir / "curve.png", drawing)
+            with writing(self._workdir):
+                write_atomically(self._workdir / "curve.png", drawing)
 
     def farewell(self) -> None:
         """Says how the run ended, and prints the receipt."""

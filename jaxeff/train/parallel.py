@@ -19,37 +19,6 @@ from jaxeff.errors import UsageError
 AXIS = "batch"
 
 
-def join_processes(
-    coordinator_address: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-) -> None:
-    """Connects this process with the others of the run, before JAX is used.
-
-    With all three arguments, as they say. With none, as the platform announces it (Cloud TPU pods,
-    Slurm, Kubernetes, Open MPI); where it announces nothing, this process stays alone.
-
-    Raises:
-      UsageError: only some of the arguments are given, or the processes did not find each other.
-    """
-    given = [a is not None for a in (coordinator_address, num_processes, process_id)]
-    if any(given) and not all(given):
-        raise UsageError(
-            "--coordinator_address, --num_processes and --process_id go together: give all three "
-            "or, where the platform announces itself, none"
-        )
-    try:
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
-    except ValueError as error:
-        if any(given):
-            raise UsageError(f"cannot join the processes of the run: {error}") from error
-    except RuntimeError as error:
-        raise UsageError(
-            f"cannot join the processes of the run at {coordinator_address}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-
-
 def pmap(
     function: Callable,
     in_axes: tuple[int | None, ...],
@@ -87,9 +56,19 @@ def this_shard() -> data.Shard:
     return data.Shard(jax.process_index(), jax.process_count())
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raises `UsageError` unless the devices can share `batch_size` examples evenly."""
+def check_batch_size(batch_size: int, parts: int = 1) -> None:
+    """Raises `UsageError` unless the devices can share `batch_size` examples evenly.
+
+    Args:
+      batch_size: over all devices.
+      parts: in which it comes, one after the other.
+    """
     devices = jax.device_count()
+    if batch_size % (devices * parts) and parts > 1:
+        raise UsageError(
+            f"--batch_size={batch_size} in {parts} parts (--accumulate) cannot be shared evenly by "
+            f"{devices} devices: give a multiple of {devices * parts}"
+        )
     if batch_size % devices:
         lower, upper = batch_size // devices * devices, -(-batch_size // devices) * devices
         near = " or ".join(str(size) for size in (lower, upper) if size)
@@ -103,38 +82,42 @@ def replicate(tree):
     return jax.device_put(tree, _over_local_devices(jax.sharding.PartitionSpec()))
 
 
-def to_devices(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
+def to_devices(batches: Iterable[dict], ahead: int = 2, parts: int = 1) -> Iterator[dict]:
     """Splits each batch over the local devices and sends it there, `ahead` batches early.
 
     Args:
       batches: dictionaries of NumPy arrays `[N, ...]`, `N` divisible by the local devices.
       ahead: batches in transit while the devices compute.
+      parts: how many of `batches` are sent as one.
 
     Yields:
-      The same dictionaries with arrays `[local devices, N / local devices, ...]` on the devices.
+      The same dictionaries with arrays `[local devices, N / local devices, ...]` on the devices; of
+      several parts, `[local devices, parts, N / local devices, ...]`.
     """
     devices = jax.local_devices()
     sharding = _over_local_devices(jax.sharding.PartitionSpec(AXIS))
 
-    def send(batch):
-        split = {
+    def split_up(batch):
+        return {
             key: value.reshape(len(devices), -1, *value.shape[1:]) for key, value in batch.items()
         }
+
+    def send(batch):
+        if parts == 1:
+            split = split_up(batch)
+        else:
+            each = list(map(split_up, batch))
+            split = {key: np.stack([part[key] for part in each], axis=1) for key in each[0]}
         # On CPU the devices may read NumPy's own memory: `data.Batches` never writes to it again.
         return jax.device_put(split, sharding)
 
     source = iter(batches)
+    if parts > 1:
+        source = zip(*[source] * parts, strict=False)
     queue = collections.deque(send(batch) for batch in itertools.islice(source, ahead))
     while queue:
         yield queue.popleft()
         queue.extend(send(batch) for batch in itertools.islice(source, 1))
-
-
-def any_process(flag: bool) -> bool:
-    """Whether `flag` is set in any process. All processes must ask at the same point."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def union(numbers: Iterable[int]) -> set[int]:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import datetime
+import hashlib
 import uuid
 
 import jax
 
 from jaxeff import compute, records
+from jaxeff.train import workdir
 from jaxeff.train.accounting import TrainingCost
 from jaxeff.train.description import describe
 from jaxeff.train.run import Run
@@ -60,10 +62,16 @@ class Progress:
         )
 
     @property
+    def evaluation_is_due(self) -> bool:
+        """Whether the present step is to be evaluated and has not been."""
+        last = self.curve[-1].step if self.curve else 0
+        return self.step > last and self.step in self.run.evaluations()
+
+    @property
     def is_done(self) -> bool:
-        """Whether there is nothing left to train."""
+        """Whether there is nothing left to train or to evaluate."""
         at_target = self.run.stop_at_target and self.target.reached
-        return at_target or self.step >= self.run.total_steps
+        return at_target or (self.step >= self.run.total_steps and not self.evaluation_is_due)
 
     def add_loss(self, loss: float) -> None:
         """Takes in the training loss of one step."""
@@ -129,6 +137,33 @@ class Progress:
         )
         # As it is read again: the recipe's tuples are lists.
         return records.Record.from_json(record.to_json())
+
+    def facts(self) -> dict[str, object]:
+        """What all processes of a run must have in common, as JSON values by dotted name."""
+        run, record = self.run, self.record().to_json()
+        facts = {
+            "workdir": str(run.workdir),
+            "stop_at_target": run.stop_at_target,
+            "checkpoint_every": run.checkpoint_every,
+            "accept_changed_data": run.accept_changed_data,
+            "sources": {
+                name: hashlib.sha256(text.encode()).hexdigest()
+                for name, text in run.sources.items()
+            },
+            "local devices": jax.local_device_count(),
+            "compute.segments": record["compute"]["segments"],
+            "environment.kernels": record["environment"]["kernels"],
+            "environment.xla_flags": record["environment"]["xla_flags"],
+            "environment.matmul_precision": record["environment"]["matmul_precision"],
+            "hardware.device_kind": record["hardware"]["device_kind"],
+        }
+        for section in ("software", *workdir.IDENTITY):
+            value = record[section]
+            if isinstance(value, dict):
+                facts |= {f"{section}.{key}": child for key, child in value.items()}
+            else:
+                facts[section] = value
+        return facts
 
     def to_json(self) -> dict:
         """What a checkpoint keeps, as JSON values."""
@@ -198,6 +233,8 @@ def _described(recipe):
     # Where the type goes without saying.
     fields["transforms"] = next(iter(fields["transforms"].values()))
     fields["ema"] = fields["ema"] and fields["ema"]["Ema"]
+    if recipe.accumulate == 1:
+        del fields["accumulate"]  # As in records from before there was a choice.
     fields["phases"] = [phase["Phase"] for phase in fields["phases"]]
     return fields
 

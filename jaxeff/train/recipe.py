@@ -84,6 +84,8 @@ class Recipe:
       test_time_flips: measures the mean of the outputs for an example and its mirror, too.
       remat: keeps the outputs of convolutions and matrix products alone for the backward pass and
         computes the rest of the forward pass twice: less memory, more FLOPs (which are charged).
+      accumulate: in how many parts a step computes the gradient of its batch, for a memory that is
+        too small for all of it. Batch normalisation takes the statistics of a part.
       source: SHA-256 of the file that it is from, where that is the user's.
 
     Raises:
@@ -105,6 +107,7 @@ class Recipe:
     evaluation_params: Callable | None = None
     test_time_flips: bool = False
     remat: bool = False
+    accumulate: int = 1
     source: str | None = None
 
     def __post_init__(self):
@@ -114,6 +117,14 @@ class Recipe:
         for size in sizes:
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"batch_size is {size!r}: give a whole number above 0")
+        if not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise ValueError(f"accumulate is {self.accumulate!r}: give a whole number above 0")
+        for size in sizes:
+            if size % self.accumulate:
+                raise ValueError(
+                    f"batch_size {size} has no {self.accumulate} equal parts (accumulate): give a "
+                    "multiple of them"
+                )
         starts = [p.from_epoch for p in self.phases]
         if starts != sorted(set(starts)) or any(not 0 <= s < self.epochs for s in starts):
             raise ValueError(

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
 from jaxeff.tasks import Metric, Target, Task, averages_of
 from jaxeff.train.recipe import Recipe, Span, Timetable
+from jaxeff.train.workdir import Folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Run:
       task: what is trained and measured; the recipe says how, by `Task.trained_by`.
       recipe: hyperparameters.
       target: level to reach.
-      workdir: folder of the run's results; a checkpoint in it is resumed.
+      workdir: folder of the run's results (`workdir.folder`); a checkpoint in it is resumed.
       dtype: of the arithmetic, `float32` or `bfloat16`.
       seed: of parameters, order, augmentation and dropout.
       stop_at_target: ends the run at the first evaluation that meets the target.
@@ -44,7 +44,7 @@ class Run:
     task: Task
     recipe: Recipe
     target: Target
-    workdir: pathlib.Path
+    workdir: Folder
     dtype: str = "float32"
     seed: int = 0
     stop_at_target: bool = True

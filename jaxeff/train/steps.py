@@ -90,6 +90,8 @@ def make_train_step(
     axis_name: str | None = None,
     remat: bool = False,
     ema: Ema | None = None,
+    accumulate: int = 1,
+    unroll: bool = False,
 ) -> Callable:
     """The function `(state, batch) -> (state, loss)` of one training step.
 
@@ -102,30 +104,38 @@ def make_train_step(
       remat: keeps the outputs of convolutions and matrix products alone for the backward pass, and
         computes what stands between them a second time (`nn.remat`).
       ema: averages parameters and collections, in `TrainState.average`.
+      accumulate: in how many parts, one after the other, the gradient of a batch is computed. If
+        more than 1, the arrays of a batch have a leading axis over them, `[accumulate, n, ...]`.
+      unroll: writes out the parts, for XLA's count, which counts the body of a loop once.
 
     Returns:
       A function whose `loss` is a float32 scalar, the mean over the global batch.
     """
     forward = _rematerialised if remat else _forward
 
-    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    def loss_and_grads(params: dict, collections: dict, batch: dict, key: jax.Array):
         batch = task.augment(batch, key, axis_name)
         inputs = task.inputs(batch)
 
         def loss_fn(params):
-            outputs, collections = nn.apply(forward, module, mutable=nn.DenyList("params"))(
-                {"params": params, **state.collections}, inputs, rngs=random_streams(module, key)
+            outputs, written = nn.apply(forward, module, mutable=nn.DenyList("params"))(
+                {"params": params, **collections}, inputs, rngs=random_streams(module, key)
             )
-            return task.loss(outputs, batch, collections), collections
+            return task.loss(outputs, batch, written), written
 
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, collections), grads = grad_fn(state.params)
+        (loss, written), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+        return loss, grads, kept_collections(module, collections, written, OF_ONE_PASS)
+
+    if accumulate > 1:
+        loss_and_grads = _in_parts(loss_and_grads, accumulate, unroll)
+
+    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        loss, grads, collections = loss_and_grads(state.params, state.collections, batch, key)
         if axis_name is not None:
             loss, grads = jax.lax.pmean((loss, grads), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        collections = kept_collections(module, state.collections, collections, OF_ONE_PASS)
         average = state.average
         if ema is not None:
             values = {"params": params, "collections": collections}
@@ -134,6 +144,28 @@ def make_train_step(
         return state, loss
 
     return train_step
+
+
+def _in_parts(loss_and_grads, accumulate, unroll):
+    """`loss_and_grads` of a batch, the mean over its parts, whose activations are not kept."""
+
+    def accumulated(params, collections, batch, key):
+        def add(carry, part):
+            loss_sum, grads_sum, collections = carry
+            number, batch = part
+            own_key = jax.random.fold_in(key, number)
+            loss, grads, collections = loss_and_grads(params, collections, batch, own_key)
+            grads_sum = jax.tree.map(jnp.add, grads_sum, grads)
+            return (loss_sum + loss, grads_sum, collections), None
+
+        zeros = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        (loss, grads, collections), _ = jax.lax.scan(
+            add, (*zeros, collections), (jnp.arange(accumulate), batch), unroll=unroll
+        )
+        loss, grads = jax.tree.map(lambda total: total / accumulate, (loss, grads))
+        return loss, grads, collections
+
+    return accumulated
 
 
 def _forward(module, inputs):

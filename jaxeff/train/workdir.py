@@ -3,24 +3,55 @@
 import contextlib
 import difflib
 import fcntl
+import importlib.util
 import json
 import math
+import os
 import pathlib
+import socket
+import tempfile
+import time
 from collections.abc import Mapping
 
+from etils import epath
+
 from jaxeff import records
-from jaxeff.atomic import write_atomically
+from jaxeff.atomic import as_path, is_remote, write_atomically
 from jaxeff.errors import UsageError
+
+Folder = pathlib.Path | epath.Path
 
 # What makes two runs the same run. Where and how fast it runs may change between sessions.
 # Checkpoints of earlier versions hold another state.
-GOES_ON_FROM = "0.3."
+GOES_ON_FROM = "0.4."
 IDENTITY = ("model", "task", "recipe", "dataset", "target", "seed")
 
 
+def folder(path: str | os.PathLike) -> Folder:
+    """The folder of a run by its name, on a disk or in a bucket of Google Cloud Storage.
+
+    Raises:
+      UsageError: it is somewhere else, what reads it is not installed, or a home is unknown.
+    """
+    if not is_remote(path):
+        try:
+            return pathlib.Path(path).expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"--workdir={path}: {error}; give the folder's full name") from error
+    if not os.fspath(path).startswith("gs://"):
+        raise UsageError(
+            f"--workdir={path}: checkpoints can be kept on a disk and in gs://bucket/folder"
+        )
+    if importlib.util.find_spec("gcsfs") is None:
+        raise UsageError(f"--workdir={path} needs gcsfs: pip install 'jaxeff[gcs]'")
+    return as_path(path)
+
+
 @contextlib.contextmanager
-def hold(workdir: pathlib.Path, is_writer: bool):
+def hold(workdir: Folder, is_writer: bool):
     """Makes the folder and keeps other runs out of it.
+
+    In a bucket nothing keeps them out.
 
     Args:
       workdir: folder of the run.
@@ -30,6 +61,10 @@ def hold(workdir: pathlib.Path, is_writer: bool):
       UsageError: the folder cannot be written, or another run is using it.
     """
     if not is_writer:
+        yield
+        return
+    if is_remote(workdir):
+        _try_writing(workdir)
         yield
         return
     try:
@@ -48,11 +83,78 @@ def hold(workdir: pathlib.Path, is_writer: bool):
             ) from error
         except OSError:
             pass  # A file system without locks.
+        for name in ("record.json", "curve.png", "metrics.jsonl"):
+            for left_over in workdir.glob(f".{name}.*"):  # Of a process that was killed.
+                left_over.unlink()
         yield
 
 
+@contextlib.contextmanager
+def writing(workdir: Folder):
+    """Says what is to be done where a file of the run cannot be written.
+
+    Raises:
+      UsageError: the disk is full or read-only, or the folder has gone.
+    """
+    check_there(workdir)
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"--workdir={workdir}: cannot be written ({reason}); checkpoints that are there stay "
+            "whole: make room, and run the same command again"
+        ) from error
+
+
+def check_there(workdir: Folder) -> None:
+    """Raises `UsageError` where the folder has gone since the run began."""
+    if not is_remote(workdir) and not workdir.is_dir():
+        raise UsageError(
+            f"--workdir={workdir} has been moved or removed since the run began; put it back, and "
+            "run the same command again"
+        )
+
+
+def progress_without_checkpoint(workdir: Folder) -> str | None:
+    """What to say where a record shows progress that no checkpoint holds; None elsewhere."""
+    path = workdir / "record.json"
+    curve = records.read(path).curve if path.exists() else ()
+    if not curve:
+        return None
+    return (
+        f"the record in {workdir} is of step {curve[-1].step}, and there is no checkpoint: "
+        "starting again from step 0"
+    )
+
+
+def check_shared(workdir: Folder, seconds: float = 10) -> None:
+    """Raises `UsageError` where this process does not see the folder that another has made."""
+    deadline = time.monotonic() + seconds
+    while not is_remote(workdir) and not workdir.is_dir():
+        if time.monotonic() > deadline:
+            raise UsageError(
+                f"--workdir={workdir} is not seen on {socket.gethostname()}: give a folder on "
+                "storage that all hosts share"
+            )
+        time.sleep(0.2)
+
+
+def _try_writing(workdir):
+    try:
+        probe = workdir / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except Exception as error:  # Of the bucket's library, of the network, of credentials.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(
+            f"--workdir={workdir}: cannot be written ({reason}); give a folder in a bucket that "
+            "can, or `gcloud auth application-default login` first"
+        ) from error
+
+
 def check_same_run(
-    workdir: pathlib.Path, record: records.Record, earlier=None, accept_changed_data: bool = False
+    workdir: Folder, record: records.Record, earlier=None, accept_changed_data: bool = False
 ) -> None:
     """Raises `UsageError` where `workdir` holds another run than that of `record`.
 
@@ -67,7 +169,12 @@ def check_same_run(
     if earlier is None:
         if not path.exists():
             return
-        earlier = records.read(path).to_json()
+        try:
+            earlier = records.read(path).to_json()
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; remove that file: the same command writes it again from the checkpoint"
+            ) from error
     version = earlier["software"]["jaxeff"]
     if not version.startswith(GOES_ON_FROM):
         raise UsageError(
@@ -106,7 +213,7 @@ def check_same_run(
         )
 
 
-def check_same_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+def check_same_sources(workdir: Folder, sources: Mapping[str, str]) -> None:
     """Raises `UsageError` where a file of the user has changed since the run in `workdir` began.
 
     Args:
@@ -132,7 +239,7 @@ def check_same_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> Non
         )
 
 
-def write_sources(workdir: pathlib.Path, sources: Mapping[str, str]) -> None:
+def write_sources(workdir: Folder, sources: Mapping[str, str]) -> None:
     """Puts copies of the user's files into `workdir/source`."""
     for name, text in sources.items():
         path = workdir / "source" / name
@@ -182,19 +289,30 @@ def _identity(record):
 class MetricLog:
     """`metrics.jsonl` and TensorBoard's event files: numbers by step.
 
+    Both grow line by line, which no object in a bucket can: there they are copies of local files,
+    as of the last `publish`.
+
     Args:
       workdir: where they are written.
       step: what an earlier session wrote after this step is dropped, since it comes again.
+
+    Attributes:
+      dropped: lines of an earlier session that were damaged.
     """
 
-    def __init__(self, workdir: pathlib.Path, step: int):
+    def __init__(self, workdir: Folder, step: int):
         # It imports PyTorch where that is installed, for a second that a wrong flag need not wait.
         from tensorboardX import SummaryWriter
 
-        path = workdir / "metrics.jsonl"
-        write_atomically(path, "".join(_lines_up_to(path, step)).encode())
+        self._workdir = self._local = workdir
+        if is_remote(workdir):
+            self._temporary = tempfile.TemporaryDirectory(prefix="jaxeff-")
+            self._local = pathlib.Path(self._temporary.name)
+        lines, self.dropped = _lines_up_to(workdir / "metrics.jsonl", step)
+        path = self._local / "metrics.jsonl"
+        write_atomically(path, b"".join(lines))
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(workdir), purge_step=step + 1)
+        self._events = SummaryWriter(str(self._local), purge_step=step + 1)
 
     def write(self, step: int, prefix: str, numbers: dict[str, float]) -> None:
         """Adds one line, and a TensorBoard scalar `prefix/name` for each number."""
@@ -206,18 +324,34 @@ class MetricLog:
         for name, number in numbers.items():
             self._events.add_scalar(f"{prefix}/{name}", number, step)
 
+    def publish(self) -> None:
+        """Copies both to where the run is, if that is not this machine."""
+        if self._local is self._workdir:
+            return
+        self._events.flush()
+        for path in self._local.iterdir():
+            write_atomically(self._workdir / path.name, path.read_bytes())
+
     def close(self) -> None:
         """Flushes both."""
         self._file.close()
         self._events.close()
+        self.publish()
 
 
 def _lines_up_to(path, step):
+    """The lines of the steps up to `step`, and how many there were that are none.
+
+    The last line of a killed run may be a part of one, which is no damage.
+    """
     if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        return [], 0
+    kept, damaged = [], 0
+    *lines, _part = path.read_bytes().split(b"\n")
+    for line in lines:
         try:
-            if json.loads(line)["step"] <= step:
-                yield line
+            if json.loads(line.decode())["step"] <= step:
+                kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
-            return  # The last line of a killed run.
+            damaged += 1
+    return kept, damaged

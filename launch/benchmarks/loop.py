@@ -69,7 +69,7 @@ def run(
             resident = next(batches)
 
             def through_loop(source):
-                session.take_steps(session.progress.step + steps, source, lambda: False)
+                session.take_steps(session.progress.step + steps, source)
 
             def bare():
                 for _ in range(steps):

@@ -50,6 +50,7 @@ args = np.ones((4, 4), np.float32), np.ones((5, 4), np.float32)
 assert compute.step_cost(step, *args).uncounted == ()
 assert compute.count_macs(step, *args) == 3 * 80
 assert compute.count_activations(step, *args) == 20 + 20 + 16
+assert compute.count_bytes(step, *args) > 4 * (16 + 20 + 16)
 assert compute.xla_flops(step, *args) > 2 * 3 * 80
 assert compute.peak_flops_per_second("TPU v4", "bfloat16")
 assert compute.teraflop_s_days(compute.paper_flops(1.0, 1.0)) > 0

@@ -363,3 +363,10 @@ def test_every_error_is_one_line():
         with pytest.raises(UsageError, match="cannot trace") as error:
             step_cost(fn, *args)
         assert "\n" not in str(error.value)
+
+
+def test_a_function_that_belongs_to_no_module_is_counted():
+    names = {"jnp": jnp}
+    exec("def twice(x):\n    return x @ x\n\ndef step(x):\n    return twice(x)", names)
+    assert names["step"].__module__ is None
+    assert step_cost(names["step"], jnp.ones((4, 4))).macs == 64

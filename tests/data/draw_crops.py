@@ -1,4 +1,4 @@
-"""Draws `crops.png`: what crops of rings, finer and finer outwards, become in half the pixels.
+"""Draws `docs/crops.png`: what crops of rings, finer and finer outwards, become in half the pixels.
 
 Run it from the root of the repository: `python tests/data/draw_crops.py`.
 """
@@ -20,7 +20,7 @@ CONTRAST = 4
 
 
 def main() -> None:
-    """Writes the image beside this file, and prints the mean absolute differences from PIL."""
+    """Writes the image, and prints the mean absolute differences from PIL."""
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     # The distance between rings falls to two pixels at the edges.
     rings = (127.5 + 127.5 * np.cos(np.pi * (x**2 + y**2) / SIDE)).astype(np.uint8)
@@ -44,7 +44,7 @@ def main() -> None:
         for column, panel in enumerate(panels):
             image = Image.fromarray(panel.clip(0, 255).astype(np.uint8)[..., 0])
             sheet.paste(image, (GAP + column * (SIZE + GAP), HEADING + row * (SIZE + GAP)))
-    sheet.quantize(32).save(pathlib.Path(__file__).with_name("crops.png"), optimize=True)
+    sheet.quantize(32).save(pathlib.Path("docs/crops.png"), optimize=True)
 
 
 if __name__ == "__main__":

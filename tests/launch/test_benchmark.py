@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from jaxeff.errors import UsageError
-from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.launch.commands import assert_one_line_and_exit_2, run_command, run_quickly
 
 
 def _benchmark(*arguments):
@@ -88,8 +88,7 @@ def test_what_was_measured_is_printed_when_a_model_fails(run_steps, capsys):
     ],
 )
 def test_mistakes_get_one_line(arguments, message):
-    result = _benchmark(*arguments)
-    assert_one_line_and_exit_2(result, message)
+    assert_one_line_and_exit_2(run_quickly("benchmark", *arguments), message)
 
 
 def test_input_pipelines_take_turns(tmp_path):

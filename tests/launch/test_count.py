@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.launch.commands import assert_one_line_and_exit_2, run_command, run_quickly
 
 _count = functools.partial(run_command, "count")
 
@@ -42,8 +42,10 @@ def test_breakdown_lists_the_layers_and_explains_the_difference():
 
 
 def test_unknown_models_are_one_line_and_exit_2():
-    assert_one_line_and_exit_2(_count("--models=alexnet,resnt50"), "unknown model 'resnt50'")
-    assert_one_line_and_exit_2(_count("--models="), "--models is empty")
+    assert_one_line_and_exit_2(
+        run_quickly("count", "--models=alexnet,resnt50"), "unknown model 'resnt50'"
+    )
+    assert_one_line_and_exit_2(run_quickly("count", "--models="), "--models is empty")
 
 
 NNX_STEP = """
@@ -94,4 +96,4 @@ def test_a_users_file_without_what_it_needs_is_one_line(tmp_path):
         (f"{tmp_path / 'none.py'}:f", "there is no file"),
         ("mystep", "give FILE.py:FUNCTION"),
     ):
-        assert_one_line_and_exit_2(run_command("count", f"--fn={place}"), words)
+        assert_one_line_and_exit_2(run_quickly("count", f"--fn={place}"), words)

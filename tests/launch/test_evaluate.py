@@ -15,7 +15,7 @@ import models
 from jaxeff import data
 from jaxeff.tasks.image_classification import normalise
 from models.torch_weights import convert, read_state_dict, torch_name
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
 from tests.models import seeded
 
 _evaluate = functools.partial(run_command, "evaluate")
@@ -111,7 +111,7 @@ def test_what_cannot_be_evaluated_is_one_line_and_exit_2(weights, tmp_path):
         ([f"--model={NAME}", f"--torch_weights={tmp_path}/broken.safetensors"], ["broken"]),
         ([f"--workdir={tmp_path}"], ["no run of train.py"]),
     ):
-        assert_one_line_and_exit_2(_evaluate(*flags), *words)
+        assert_one_line_and_exit_2(run_quickly("evaluate", *flags), *words)
 
 
 # In a process of its own, since importing a command defines its flags.

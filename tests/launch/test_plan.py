@@ -1,4 +1,6 @@
 import functools
+import importlib.metadata
+import importlib.util
 import json
 
 import pytest
@@ -6,16 +8,15 @@ import pytest
 from tests.launch.commands import assert_one_line_and_exit_2, run_command
 
 _plan = functools.partial(run_command, "plan")
+_SMALL = ("--models=shufflenet_v2_x0_5", "--image_size=32", "--batch_size=32")
 
 
-def test_a_plan_follows_from_count_peak_and_utilization():
+def test_a_plan_follows_from_count_bytes_and_roofline():
     finished = _plan(
-        "--models=shufflenet_v2_x0_5",
-        "--image_size=32",
-        "--batch_size=8",
+        *_SMALL,
         "--device=v3",
         "--devices=16",
-        "--utilization=0.25",
+        "--attained=0.25",
         "--epochs=2",
         "--train_images=1000",
         "--validation_images=100",
@@ -26,46 +27,147 @@ def test_a_plan_follows_from_count_peak_and_utilization():
     assert finished.returncode == 0, finished.stderr
     plan = json.loads(finished.stdout)
     (row,) = plan["models"]
-    counted = run_command(
-        "count",
-        "--models=shufflenet_v2_x0_5",
-        "--image_size=32",
-        "--batch_size=8",
-        "--format=json",
-    )
+    counted = run_command("count", *_SMALL, "--format=json")
     (cost,) = json.loads(counted.stdout)["models"]
-    training = cost["xla_train_flops_per_image"] * 2000
-    evaluation = 2 * cost["macs_forward_per_image"] * 200
-    attained = 16 * 61.5e12 * 0.25
-    assert row["train_flops"] == pytest.approx(training)
-    assert row["hours"] == pytest.approx((training + evaluation) / attained / 3600)
+    training = cost["xla_train_flops_per_image"]
+    assert row["train_flops"] == pytest.approx(training * 2000)
+    # Two images on each core of a chip that has 123 TFLOP/s and 900 GB/s.
+    assert row["arithmetic_seconds"] == pytest.approx(2 * training / 61.5e12)
+    # At the least all parameters, their momentum and gradients are moved.
+    moved = row["memory_seconds"] * 450e9
+    assert 5 * row["gradient_bytes"] < moved < 20 * row["gradient_bytes"]
+    assert row["bound"] == "memory"
+    # Eight chips as 2 x 4, without rings, have half of four links of 82 GB/s.
+    reduced = 2 * 7 / 8 * row["gradient_bytes"] / (4 * 82e9 / 2)
+    assert row["all_reduce_seconds"] == pytest.approx(reduced)
+    assert row["step_seconds"] == pytest.approx(row["memory_seconds"] / 0.25 + reduced)
+    assert row["images_per_second"] == pytest.approx(32 / row["step_seconds"])
+    evaluation = 2 * cost["macs_forward_per_image"] / training
+    images = 2000 + 200 * evaluation
+    assert row["hours"] == pytest.approx(images / row["images_per_second"] / 3600)
     # Two devices of a TPU v3 are a chip, and chips are paid for.
     assert row["chip_hours"] == pytest.approx(8 * row["hours"])
     assert row["cost"] == pytest.approx(24 * row["hours"])
-    assert row["input_images_per_second"] == pytest.approx(2000 * attained / training)
-    assert row["input_cores"] == pytest.approx(row["input_images_per_second"] / 500)
+    assert row["input_cores"] == pytest.approx(row["images_per_second"] / 500)
+    scaling = {each["chips"]: each for each in row["scaling"]}
+    assert list(scaling) == [2**power for power in range(11)]
+    assert scaling[1]["efficiency"] == 1
+    assert scaling[8]["step_seconds"] == pytest.approx(row["step_seconds"])
+    assert scaling[1024]["batch_size"] == 4096
     assert plan["total"]["cost"] == row["cost"]
     assert "TPU v3" in plan["assumptions"]["device_kind"]
 
 
-def test_the_papers_epochs_are_the_default_and_assumptions_are_named():
-    finished = _plan("--models=shufflenet_v2", "--image_size=32", "--batch_size=8")
+def test_hosts_that_are_too_slow_bind_and_the_table_says_so():
+    finished = _plan(
+        "--models=shufflenet_v2",
+        *_SMALL[1:],
+        "--device=h100",
+        "--cores=2",
+        "--images_per_second_per_core=100",
+    )
     assert finished.returncode == 0, finished.stderr
-    row = next(line for line in finished.stdout.splitlines() if "shufflenet_v2" in line)
-    assert row.split()[1] == "20"
-    assert "Assumed: utilization 0.3" in finished.stdout
-    assert "cloud.google.com/tpu/docs/v5e" in finished.stdout
+    row = next(line for line in finished.stdout.splitlines() if "shufflenet_v2" in line).split()
+    assert "input" in row
+    assert row[row.index("input") + 1] == "200"
+    assert "NVIDIA H100 architecture white paper" in finished.stdout
+    # 20 epochs of 1.33 million images at 200 a second.
+    assert float(row[-2]) == pytest.approx(20 * 1.33e6 / 200 / 3600, rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--device=v99"], ["v99", "did you mean"]),
-        (["--utilization=1.5"], ["--utilization=1.5", "at most 1"]),
+        (["--attained=1.5"], ["--attained=1.5", "at most 1"]),
         (["--epochs=0"], ["--epochs=0"]),
         (["--models=resnet101"], ["resnet101", "--epochs"]),
         (["--device=t4", "--dtype=bfloat16"], ["bfloat16", "T4"]),
+        (["--devices=3"], ["--batch_size=256", "255"]),
+        (["--cores=4"], ["--images_per_second_per_core"]),
+        (["--compile", "--device=a100"], ["A100", "no TPU"]),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(arguments, words):
     assert_one_line_and_exit_2(_plan(*arguments), *words)
+
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="the TPU compiler is not installed: pip install libtpu",
+)
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_the_tpu_compiler_plans_a_step_once(tmp_path):
+    log = tmp_path / "compiled.jsonl"
+    arguments = (
+        *_SMALL,
+        "--compile",
+        f"--compiled={log}",
+        "--topology=2x2",
+        "--dtype=bfloat16",
+        "--epochs=1",
+        "--format=json",
+    )
+    first, second = (_plan(*arguments) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert len(log.read_text().splitlines()) == 1
+    (row,) = json.loads(first.stdout)["models"]
+    assert row["fits"]
+    # The batch of eight images on a chip takes little of its memory, and thousands have room.
+    assert row["needed_bytes"] < 0.01 * row["available_bytes"]
+    assert row["largest_batch_per_device"] > 1000
+    assert row["memory_seconds"] > 5 * row["gradient_bytes"] / 819e9
+    # Parameters, their momentum and the batch go in.
+    (answer,) = (json.loads(line)["answer"] for line in log.read_text().splitlines())
+    assert answer["argument_bytes"] >= 2 * row["gradient_bytes"] + 8 * 32 * 32 * 3
+    assert answer["output_bytes"] < row["gradient_bytes"]  # The state takes the old one's place.
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_what_does_not_fit_or_fails_has_no_hours(tmp_path):
+    """Answers are read from the log, as if the compiler had given them."""
+    question = {
+        "model": "shufflenet_v2",
+        "args": {},
+        "source": None,
+        "device_kind": "TPU v5e",
+        "topology": [2, 2],
+        "image_size": 32,
+        "num_classes": 1000,
+        "batch_size": 32,
+        "dtype": "bfloat16",
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "libtpu")},
+    }
+    sizes = {"state_bytes": 2 * 2**30, "gradient_bytes": 2**30, "code_bytes": None}
+    too_large = dict.fromkeys(("bytes_accessed", "estimated_seconds")) | sizes
+    too_large |= {"fits": False, "needed_bytes": 19 * 2**30, "available_bytes": 11 * 2**30}
+    answers = {
+        "shufflenet_v2": too_large,
+        "mobilenet_v1": {"failed": "the TPU compiler failed: RET"},
+    }
+    lines = [
+        json.dumps({"question": question | {"model": model}, "answer": answer})
+        for model, answer in answers.items()
+    ]
+    log = tmp_path / "compiled.jsonl"
+    log.write_text("\n".join(lines))
+    finished = _plan(
+        "--models=shufflenet_v2,mobilenet_v1",
+        *_SMALL[1:],
+        "--compile",
+        "--topology=2x2",
+        "--dtype=bfloat16",
+        f"--compiled={log}",
+    )
+    assert finished.returncode == 1, finished.stderr
+    assert "mobilenet_v1: the TPU compiler failed: RET" in finished.stdout
+    row = next(line for line in finished.stdout.splitlines() if "shufflenet_v2" in line)
+    assert "does not fit" in row
+    assert row.split()[-2:] == ["-", "-"]
+    # Of 19 GiB three are the state and the gradients; the other eight have half of the images.
+    assert row.split()[3:5] == ["19.00", "4"]

@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from jaxeff import records
+from jaxeff import measure, records
 from jaxeff.report import exchange, files
-from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.launch.commands import assert_one_line_and_exit_2, run_command, run_quickly
 from tests.records.example import run
 
 
@@ -22,8 +22,14 @@ def test_works_before_anything_was_trained(tmp_path):
 
 
 def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
-    _save(tmp_path / "runs" / "a" / "record.json", run("alexnet", (0.4, 0.6)))
-    _save(tmp_path / "runs" / "b" / "record.json", run("shufflenet_v2", (0.6,)))
+    runs = {
+        "alexnet": [run("alexnet", (0.4,) * n + (0.6,), seed=n) for n in (4, 5, 8)],
+        "shufflenet_v2": [run("shufflenet_v2", (0.4,) * n + (0.6,), seed=n) for n in (1, 2, 3)],
+    }
+    for found in runs.values():
+        for i, record in enumerate(found):
+            found[i] = dataclasses.replace(record, recipe={**record.recipe, "epochs": 9})
+            _save(tmp_path / "runs" / record.run_id / str(i) / "record.json", found[i])
     (tmp_path / "runs" / "c").mkdir()
     (tmp_path / "runs" / "c" / "record.json").write_text('{"schema_version": 1}')
     others = run("a_model_of_others", (0.6,))
@@ -35,7 +41,14 @@ def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
         "report", "--import=others.csv", "--export_sota=ours.csv", "--out=out", cwd=tmp_path
     )
     assert finished.returncode == 0, finished.stderr
-    assert "records 2, and 1 left out" in finished.stdout
+    assert "records 6, and 1 left out" in finished.stdout
+    # As a sweep prints it.
+    factor = measure.table(runs, "alexnet")[-1].factor
+    ends = f"95 %: {factor.low:.3g} to {factor.high:.3g}; 3 runs each"
+    text = f"{factor.value:.3g} times less than alexnet ({ends})"
+    assert text in finished.stdout
+    assert text in (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert (tmp_path / "out" / "figures" / "factor_by_level.svg").is_file()
     assert finished.stderr.startswith("left out: runs/c/record.json: not a valid record")
     assert "shufflenet_v2" in (tmp_path / "out" / "tables" / "measured.csv").read_text()
     assert "a_model_of_others" in (tmp_path / "out" / "index.html").read_text("utf-8")
@@ -53,7 +66,7 @@ def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
     ],
 )
 def test_mistakes_are_one_line(tmp_path, flag, words):
-    assert_one_line_and_exit_2(run_command("report", flag, cwd=tmp_path), *words)
+    assert_one_line_and_exit_2(run_quickly("report", flag, cwd=tmp_path), *words)
 
 
 @pytest.mark.slow

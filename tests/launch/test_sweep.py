@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
 
 NETS = """
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ class Broken(nn.Module):
 """
 COMMON = (
     "--dataset=synthetic",
-    "--recipes=small",
+    "--recipe=small",
     "--eval_every=0.5",
     "--noreport",
 )
@@ -72,7 +72,7 @@ def _table(out):
 
 @pytest.mark.slow
 def test_a_sweep_killed_again_and_again_ends_with_the_same_table(folder):
-    flags = (*_flags(folder, "Wide", "Narrow"), "--baseline=Wide", "--parallel=2")
+    flags = (*_flags(folder, "Wide", "Narrow"), "--reference=Wide", "--parallel=2")
     done = run_command("sweep", *flags, f"--out={folder / 'whole'}")
     assert done.returncode == 0, done.stderr + done.stdout
     rows = _table(folder / "whole")
@@ -118,7 +118,7 @@ def _wait_for_orphans(out):
 def test_a_run_that_diverges_is_infinite_and_one_that_fails_is_named(folder):
     out = folder / "out"
     flags = _flags(folder, "Wide", "Broken", further="--log_every=1")
-    done = run_command("sweep", *flags, "--baseline=Wide", f"--out={out}")
+    done = run_command("sweep", *flags, "--reference=Wide", f"--out={out}")
     assert done.returncode == 0, done.stdout
     rows = {row["model"]: row for row in _table(out)}
     assert rows["Broken"]["missed"] == "3"
@@ -129,7 +129,7 @@ def test_a_run_that_diverges_is_infinite_and_one_that_fails_is_named(folder):
     workdir = next(out.glob("Wide*s1"))
     shutil.rmtree(workdir)
     workdir.write_text("no folder")
-    failed = run_command("sweep", *flags, "--baseline=Wide", f"--out={out}")
+    failed = run_command("sweep", *flags, "--reference=Wide", f"--out={out}")
     assert failed.returncode == 1
     assert f"failed: {workdir.name}" in failed.stdout
     assert {row["seeds"] for row in _table(out)} == {"0 2", "0 1 2"}
@@ -142,7 +142,7 @@ def test_one_seed_and_two_have_no_interval_and_say_so(folder):
         done = run_command("sweep", *_flags(folder, "Wide", seeds=seeds), f"--out={out}")
         assert done.returncode == 0, done.stdout
         assert text in done.stdout
-        assert "the baseline was not measured" in done.stdout
+        assert "alexnet was not measured" in done.stdout
         assert _table(out)[0]["train_flops_low"] == ""
 
 
@@ -156,10 +156,10 @@ def test_a_file_says_what_flags_say_and_flags_win(folder):
     }
     (folder / "sweep.yaml").write_text(json.dumps(lines), encoding="utf-8")
     flags = (f"--config={folder / 'sweep.yaml'}", f"--out={folder / 'out'}", "--dry_run")
-    assert "2 runs" in run_command("sweep", *flags).stdout
-    assert "3 runs" in run_command("sweep", *flags, "--seeds=0-2").stdout
+    assert "2 runs" in run_quickly("sweep", *flags).stdout
+    assert "3 runs" in run_quickly("sweep", *flags, "--seeds=0-2").stdout
     (folder / "sweep.yaml").write_text("sedes: 3", encoding="utf-8")
-    assert_one_line_and_exit_2(run_command("sweep", *flags), "sedes is no flag of sweep.py")
+    assert_one_line_and_exit_2(run_quickly("sweep", *flags), "sedes is no flag of sweep.py")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_file_says_what_flags_say_and_flags_win(folder):
     ],
 )
 def test_a_wrong_flag_is_one_line(flags, words):
-    assert_one_line_and_exit_2(run_command("sweep", "--dry_run", *flags), *words)
+    assert_one_line_and_exit_2(run_quickly("sweep", "--dry_run", *flags), *words)
 
 
 @pytest.mark.slow
@@ -187,23 +187,120 @@ def test_seeds_are_added_until_the_interval_is_narrow(folder):
     assert _table(folder / "out")[0]["seeds"] == "0 1 2 3 4"
 
 
-def test_what_would_mix_two_measurements_is_refused(folder):
+def test_two_files_of_one_name_are_refused(folder):
     (folder / "other").mkdir()
     (folder / "other" / "nets.py").write_text(NETS, encoding="utf-8")
     flags = _flags(folder, "Wide")[1:]
     both = f"--models={folder}/nets.py:Wide,{folder}/other/nets.py:Wide"
-    done = run_command("sweep", both, *flags, f"--out={folder / 'out'}", "--dry_run")
+    done = run_quickly("sweep", both, *flags, f"--out={folder / 'out'}", "--dry_run")
     assert_one_line_and_exit_2(done, "two configurations are both called Wide")
 
+
+@pytest.mark.slow
+def test_a_file_that_has_changed_is_refused(folder):
     flags = (*_flags(folder, "Wide", seeds="0"), f"--out={folder / 'out'}")
     assert run_command("sweep", *flags).returncode == 0
     (folder / "nets.py").write_text(NETS.replace("(5, 5)", "(3, 3)"), encoding="utf-8")
-    changed = run_command("sweep", *flags, "--dry_run")
+    changed = run_quickly("sweep", *flags, "--dry_run")
     assert_one_line_and_exit_2(changed, "has changed since", "--out")
 
 
 def test_every_flag_is_in_the_name_of_a_run(folder):
     flags = _flags(folder, "Wide", further="--lr=0.5")
-    plan = run_command("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
+    plan = run_quickly("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
     assert "Wide-synthetic-small-targettop1_0.5-eval_every0.5-image_size16-epochs6-lr0.5-s0" in plan
     assert not os.path.exists(folder / "out")
+    # What is shown only makes no other run.
+    flags = _flags(folder, "Wide", further="--lr=0.5 --log_every=1 --noprofile --num_workers=0")
+    assert run_quickly("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout == plan
+
+
+@pytest.mark.slow
+def test_levels_and_budgets_of_one_sweep_also_after_an_interruption(folder):
+    flags = (
+        *_flags(folder, "Wide", "Narrow", target="top1:0.5,top1:0.3"),
+        "--reference=Wide",
+        "--budget",
+        "--budget_precision=50%",
+    )
+    command = [sys.executable, str(ROOT / "launch" / "sweep.py"), *flags]
+    command.append(f"--out={folder / 'out'}")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("out/budgets/*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 75
+    done = run_command("sweep", *flags, f"--out={folder / 'out'}")
+    assert done.returncode == 0, done.stderr + done.stdout
+
+    rows = {(row["model"], row["level"]): row for row in _table(folder / "out")}
+    assert len(rows) == 4
+    for model in ("Wide", "Narrow"):
+        easy, hard = rows[model, "top1:0.3"], rows[model, "top1:0.5"]
+        assert float(easy["train_flops"]) < float(hard["train_flops"])
+        assert easy["budget_flops"] == ""
+        ends = [float(hard[f"budget_epochs{end}"]) for end in ("_low", "", "_high")]
+        assert ends == sorted(ends)
+        lengths = [path.name for path in folder.glob(f"out/budgets/{model}-*/record.json")]
+        assert len(lengths) == len(set(lengths))
+    # Three seeds of each length, and nothing else, were trained.
+    runs = [path.parent.name.rpartition("-s") for path in folder.glob("out/budgets/*/record.json")]
+    assert {name: sorted(s for n, _, s in runs if n == name) for name, _, _ in runs} == {
+        name: ["0", "1", "2"] for name, _, _ in runs
+    }
+    assert "lengths that end at the level" in done.stdout
+    again = run_command("sweep", *flags, f"--out={folder / 'out'}")
+    assert again.stdout.splitlines()[-9:] == done.stdout.splitlines()[-9:]
+
+
+@pytest.mark.slow
+def test_a_level_is_proposed_with_its_evidence(folder):
+    flags = [flag for flag in _flags(folder, "Wide", seeds="0-3") if "--target" not in flag]
+    flags = [flag.replace("--models", "--reference") for flag in flags]
+    done = run_command("sweep", "--find_level", *flags, f"--out={folder / 'out'}")
+    assert done.returncode == 0, done.stderr + done.stdout
+    (path,) = folder.glob("out/level-*.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert f"proposed: --target=top1:{found['level']:g}" in done.stdout
+    assert found["seeds"] == 4
+    assert found["knee"] <= found["level"]
+    assert "--find_level" in found["command"]
+    at_level = next(c for c in found["candidates"] if c["level"] == found["level"])
+    assert at_level["reached"] == 4
+
+
+def test_a_sweep_becomes_job_files(tmp_path):
+    flags = ("--models=alexnet,vgg11", "--seeds=0,1", f"--out={tmp_path}")
+    done = run_quickly("sweep", *flags, "--emit=slurm", "--emit_settings=nodes=2,gpus_per_node=4")
+    assert done.returncode == 0, done.stderr
+    assert f"sbatch {tmp_path}/slurm/slurm.sbatch" in done.stdout
+    commands = (tmp_path / "slurm" / "commands.txt").read_text().splitlines()
+    workdir = f"{tmp_path}/alexnet-digits-s0"
+    assert commands[0] == (
+        f"jaxeff train --model=alexnet --dataset=digits --eval_every=1 --seed=0 --workdir={workdir}"
+    )
+    assert len(commands) == 4
+    assert "#SBATCH --nodes=2" in (tmp_path / "slurm" / "slurm.sbatch").read_text()
+    missing = run_quickly("sweep", *flags, "--emit=tpu")
+    assert_one_line_and_exit_2(missing, "project", "missing")
+
+
+def test_levels_are_of_one_metric():
+    both = run_quickly("sweep", "--dry_run", "--target=top1:0.9,top5:0.99")
+    assert_one_line_and_exit_2(both, "one metric")
+    assert_one_line_and_exit_2(run_quickly("sweep", "--dry_run", "--target=top1"), "top1:0.9")
+
+
+@pytest.mark.slow
+def test_a_plan_tells_the_time_of_what_was_never_run(folder):
+    out = folder / "out"
+    first = run_command("sweep", *_flags(folder, "Wide", seeds="0"), f"--out={out}")
+    assert first.returncode == 0
+    plan = run_command("sweep", *_flags(folder, "Wide", "Narrow"), f"--out={out}", "--dry_run")
+    lines = plan.stdout.splitlines()
+    assert sum(": done, " in line for line in lines) == 1
+    assert sum(line.endswith(" s") for line in lines) == 5
+    assert "h at most" in lines[-1]
+    assert "unknown" not in lines[-1]

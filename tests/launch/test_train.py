@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from jaxeff import records
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
 
 FLAGS = re.findall(
     r"\w+",
@@ -69,7 +69,7 @@ def test_help_is_a_page_and_names_every_flag():
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_2(flags, words, tmp_path):
-    assert_one_line_and_exit_2(_train(*flags, cwd=tmp_path), *words)
+    assert_one_line_and_exit_2(run_quickly("train", *flags, cwd=tmp_path), *words)
     assert not list(tmp_path.iterdir())
 
 

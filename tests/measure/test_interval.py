@@ -102,6 +102,19 @@ def test_a_factor_to_what_never_gets_there():
     assert math.isnan(factor(at(None, None), at(None, None)).value)
 
 
+def test_an_infinite_factor_is_bounded_by_what_the_runs_spent():
+    never, thrice = at(None, None, None), at(10, 10, 10)
+    # 100 was spent in vain, and three crossings within a millionth of 10 say 10.
+    found = factor(never, thrice)
+    assert (found.value, found.high, found.missed) == (math.inf, math.inf, 3)
+    assert found.low == pytest.approx(10, rel=1e-3)
+    back = factor(thrice, never)
+    assert (back.value, back.low) == (0, 0)
+    assert back.high == pytest.approx(0.1, rel=1e-3)
+    # One of three got there: half of all may, and nothing bounds the other side either.
+    assert factor(never, at(10, 10, None)).low == 0
+
+
 def test_pairs_of_one_seed_leave_out_what_both_share():
     """The seeds differ tenfold, and the ratio never by more than a hundredth."""
     a, b = at(10, 100, 1000, 50), at(5, 50.2, 498, 25.1)

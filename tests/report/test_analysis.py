@@ -1,6 +1,7 @@
 """Records of every version and task, side by side."""
 
 import dataclasses
+import math
 import pathlib
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from jaxeff import records
 from jaxeff.report import files, page
 from jaxeff.report.analysis import analyse, curves_by_group, page_data
-from tests.records.example import GROWING, regression, run
+from tests.records.example import GROWING, averaged, regression, run
 
 VERSION1 = pathlib.Path(__file__).parents[1] / "records" / "version1"
 
@@ -35,17 +36,19 @@ def test_records_of_version_1_are_compared_with_those_of_version_2(tmp_path):
     )
     assert refused == []
     analysis = analyse(valid)
-    (mean,) = (row for row in _rows(analysis, "measured") if row["model"] == "shufflenet_v2")
-    assert (mean["runs"], mean["reached"]) == (2, 2)
-    assert mean["XLA FLOPs, mean"] == 1246477620736
-    assert mean["3 x MACs x images, mean"] == 611681531904
+    (median,) = (row for row in _rows(analysis, "measured") if row["model"] == "shufflenet_v2")
+    assert (median["seeds"], median["never got there"]) == ("0 1", 0)
+    # Both are charged the same; they crossed somewhere in the 23 steps before the evaluation.
+    assert 1246477620736 * 11 / 12 < median["XLA FLOPs, median"] < 1246477620736
+    assert 611681531904 * 11 / 12 < median["3 x MACs x images, median"] < 611681531904
     environments = [(row["kernels"], row["cpu_model"]) for row in _rows(analysis, "runs")]
     assert environments == [("not recorded", None)] * 2 + [("xla", "a processor")]
     (group,) = page_data(analysis)["groups"]
     assert group["label"] == "digits at 64 px, 98 % top-1"
     first, *_ = group["runs"]
     # Batches of 64 images of 11 755 872 multiply-accumulates, evaluated every 23 steps or so.
-    assert first["macs"] == 11755872
+    macs = {shown["model"]: shown["macs"] for shown in group["configurations"]}
+    assert macs["shufflenet_v2"] == 11755872
     assert first["curve"][0][1] == float(f"{3 * 11755872 * 64 * 23:.6g}")
 
 
@@ -83,12 +86,15 @@ def test_another_task_stands_in_the_tables_and_takes_no_part_in_curves_and_level
     ]
     sine = next(row for row in _rows(analysis, "measured") if row["model"] == "mlp")
     # The loss starts above the level and falls below it in one run; in the other it does not.
-    assert (sine["runs"], sine["reached"], sine["epochs, mean"]) == (2, 1, 2)
-    drawn = [shown["model"] for group in page_data(analysis)["groups"] for shown in group["runs"]]
+    assert (sine["seeds"], sine["never got there"], sine["epochs, median"]) == ("0 1", 1, math.inf)
+    drawn = [
+        shown["model"]
+        for group in page_data(analysis)["groups"]
+        for shown in group["configurations"]
+    ]
     assert sorted(drawn) == [record.model.name for record in among]
-    assert [len(table.rows) for table in analysis.tables if table.name == "levels"] == [12] * bool(
-        among
-    )
+    levels = {row["data"] for row in _rows(analysis, "levels")} if among else set()
+    assert levels == ({"d at 8 px"} if among else set())
     text = page.render(analysis)
     assert ('id="curves-chart"' in text) == bool(among)
     assert "sine, loss at most 0.2" in text
@@ -119,8 +125,50 @@ def test_curves_that_differ_by_their_environment_alone_are_named_by_it():
 
 def test_the_page_charges_each_image_at_what_it_cost_by_hand():
     (group,) = page_data(analyse([run(top1=(0.4, 0.6, 0.7), segments=GROWING)]))["groups"]
-    (shown,) = group["runs"]
+    (shown,), (configuration,) = group["runs"], group["configurations"]
     # 100 images of 95 multiply-accumulates, then 200 of 150 between two evaluations.
-    assert [point[1] for point in shown["curve"]] == [28_500, 118_500, 208_500]
-    assert shown["paper"] == 118_500
-    assert shown["macs"] == pytest.approx((100 * 95 + 200 * 150) / 300)
+    assert [point[1] for point in shown["curve"]] == [
+        3 * 95 * 100,
+        3 * (95 * 100 + 150 * 200),
+        3 * (95 * 100 + 150 * 400),
+    ]
+    # The level is met in the second gap.
+    assert configuration["at"][0]["paper"] == [3 * (95 * 100 + 150 * 100), None, None]
+    assert configuration["macs"] == pytest.approx((100 * 95 + 200 * 150) / 300)
+
+
+def test_averages_and_flips_are_drawn_beside_their_run_at_the_same_points():
+    record = averaged(top1=(0.1, 0.2, 0.3), average=(0.1, 0.6, 0.7), level=0.5)
+    flips = {"flip_top1": "max", "flip_top5": "max", "flip_loss": "min"}
+    curve = [
+        dataclasses.replace(
+            point,
+            metrics={**point.metrics, "flip_top1": 0.25, "flip_top5": 1.0, "flip_loss": 1.0},
+            ema_metrics={
+                **point.ema_metrics,
+                "flip_top1": 0.65,
+                "flip_top5": 1.0,
+                "flip_loss": 1.0,
+            },
+        )
+        for point in record.curve
+    ]
+    both = dataclasses.replace(
+        record,
+        seed=1,
+        curve=tuple(curve),
+        task={**record.task, "metrics": {**record.task["metrics"], **flips}},
+    )
+    assert records.from_json(both.to_json(), source="here") == both
+    analysis = analyse([record, both, run(level=0.5)])
+    average, plain = page_data(analysis)["groups"]
+    assert average["label"] == "d at 8 px, 50 % top-1 (average)"
+    assert (average["metric"], average["reached"]) == ("top1", 2)
+    first, second = sorted(average["runs"], key=lambda shown: shown["name"])
+    assert first["ways"] == {"ema_": [[0.1, 1.0], [0.6, 1.0], [0.7, 1.0]]}
+    assert list(second["ways"]) == ["ema_", "flip_", "ema_flip_"]
+    assert second["ways"]["flip_"] == [[0.25, 1.0]] * 3
+    assert second["ways"]["ema_flip_"] == [[0.65, 1.0]] * 3
+    assert plain["runs"][0]["ways"] == {}
+    # The level is one of the averages: met at the second evaluation, 20 steps of 6000.
+    assert average["configurations"][0]["at"][0]["xla"][0] == 90_000

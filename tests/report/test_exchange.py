@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import io
+import re
 
 import pytest
 
@@ -26,10 +27,12 @@ def test_what_is_exported_is_imported_with_the_same_numbers(tmp_path):
     assert len(rows) == len(published.sota()) + 2
     metric, point = rows[-1]
     assert metric == "d at 8 px, 50 % top-1 (data f)"
-    assert point.compute == pytest.approx(3 * 1e12 * 100, rel=1e-3)
+    # It crossed somewhere within its 100 images, and AlexNet in the second 100.
+    assert point.compute == pytest.approx(3 * 1e12 * 50, rel=1e-3)
     assert point.published.isoformat() == "2018-07-30"
     last = list(csv.DictReader(io.StringIO(text)))[-1]
-    assert float(last["Reduction Factor"]) == pytest.approx(10)
+    assert float(last["Reduction Factor"]) == pytest.approx(5 * 150 / 50)
+    assert "one run: no interval below three seeds" in last["Analysis"]
     for words in ("shufflenet_v2-0", "100 images", "3 x those", "lr 0.1"):
         assert words in analysis
 
@@ -52,7 +55,7 @@ def test_an_imagenet_record_at_alexnets_level_joins_the_published_rows(name):
     text, analysis = exchange.export([_of_imagenet(name)])
     row = list(csv.DictReader(io.StringIO(text)))[-1]
     assert row["Metric"] == "AlexNet"
-    days = 3e14 / TERAFLOP_S_DAY
+    days = 1.5e14 / TERAFLOP_S_DAY
     assert float(row["Reduction Factor"]) == pytest.approx(3.1 / days, rel=0.01)
     assert "Taken for ImageNet (ILSVRC 2012) by its numbers of classes and images" in analysis
 
@@ -114,7 +117,9 @@ def test_rows_of_others_stay_byte_for_byte_as_they_were(tmp_path, existing):
     assert content.endswith(b"\r\n" if "\r\n" in existing else b"\n")
     base = 4.0 if ",4.0," in existing else 3.1
     added = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))[-1]
-    assert float(added["Reduction Factor"]) == pytest.approx(base * TERAFLOP_S_DAY / 3e14, rel=0.01)
+    assert float(added["Reduction Factor"]) == pytest.approx(
+        base * TERAFLOP_S_DAY / 1.5e14, rel=0.01
+    )
     # Once more adds nothing.
     files.write_exchange([_of_imagenet()], path)
     assert path.read_bytes() == content
@@ -136,6 +141,32 @@ def test_a_file_that_is_no_such_table_is_not_written_over(tmp_path, content):
     assert path.read_bytes() == content
 
 
+def test_a_row_is_the_median_of_its_runs_with_its_interval_and_misses_make_it_none():
+    def imagenet(record):
+        return dataclasses.replace(
+            record,
+            dataset=dataclasses.replace(record.dataset, name="imagenet2012"),
+            recipe={**record.recipe, "epochs": 9},
+        )
+
+    crossing = [(0.1,) * n + (0.6,) for n in (3, 4, 6)]
+    runs = [imagenet(run("resnet18", top1, seed=i, level=0.5)) for i, top1 in enumerate(crossing)]
+    base = [imagenet(run("alexnet", (0.1,) * 8 + (0.6,), seed=i)) for i in range(3)]
+    misses = [imagenet(run("vgg11", (0.1,) * 9, seed=i)) for i in range(2)]
+    running = dataclasses.replace(imagenet(run("vgg11", (0.6,), seed=2)), status="running")
+    text, analysis = exchange.export([*runs, *base, *misses, running])
+    rows = list(csv.DictReader(io.StringIO(text)))[len(published.sota()) :]
+    assert [row["Publication"] for row in rows] == ["alexnet", "resnet18"]
+    assert "3 runs, the baseline" in rows[0]["Analysis"]
+    days = 4.5 * 100 * 3 * 95 / TERAFLOP_S_DAY
+    assert float(rows[1]["Compute (teraflops-s/days)"]) == pytest.approx(days, rel=1e-3)
+    assert float(rows[1]["Reduction Factor"]) == pytest.approx(8.5 / 4.5, rel=1e-2)
+    assert re.search(r"median \(factor: 95 %: \d\.\d+ to \d\.\d+; 3 runs\)", rows[1]["Analysis"])
+    _, _, reason = analysis.partition("Not among the rows: ")
+    assert "2 of 2 never got there (seed 0, seed 1), so the median is infinite" in reason
+    assert "seed 2 running" in reason
+
+
 def test_a_row_has_the_date_and_link_of_its_file_and_what_lacks_a_date_or_a_baseline_has_no_row():
     def own(name, **facts):
         record = run(name, (0.6,))
@@ -152,9 +183,10 @@ def test_a_row_has_the_date_and_link_of_its_file_and_what_lacks_a_date_or_a_base
     assert [row["Publication"] for row in rows] == ["alexnet", "vgg11", "MyNet"]
     assert rows[2]["Publication Date"] == "5/1/2026"
     assert rows[2]["Publication link"] == "https://x.org/a"
-    assert [float(row["Reduction Factor"]) for row in rows] == [1, 0.01, 2]
+    # They cross in the second, the second and the first hundred images.
+    assert [float(row["Reduction Factor"]) for row in rows] == [1, 0.01, 3]
     assert analysis.count("Not among the rows") == 2
-    assert "no run of alexnet reached this level" in analysis
+    assert "alexnet did not get to this level" in analysis
     assert "no date of publication is known" in analysis
 
 
@@ -164,7 +196,7 @@ def test_images_of_a_run_that_grows_them_are_counted_at_what_each_cost():
     assert "epoch 3, 300 images, 1.185e+05 operations" in analysis
     last = list(csv.DictReader(io.StringIO(text)))[-1]
     days = float(last["Compute (teraflops-s/days)"])
-    assert days == pytest.approx(3 * (95 * 100 + 150 * 200) / 8.64e16, rel=1e-3)
+    assert days == pytest.approx(3 * (95 * 100 + 150 * 100) / 8.64e16, rel=1e-3)
 
 
 def test_another_task_is_exported_in_its_own_words():

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import xml.etree.ElementTree
 
@@ -24,16 +25,16 @@ def _assert_readable(png, svg):
     assert b"<script" not in svg
 
 
-def test_all_four_are_drawn_as_png_and_svg():
+def test_all_are_drawn_as_png_and_svg():
     drawn = figures.draw(analyse(RECORDS))
-    assert list(drawn) == ["figure2", "figure3", "figure4", "figure5"]
+    assert list(drawn) == ["figure2", "figure3", "figure4", "figure5", "factor_by_level"]
     for figure in drawn.values():
         _assert_readable(*figures.render(figure))
 
 
 def test_long_names_leave_room_for_the_curves():
     records = [run(f"a model {i} " + "with a long name " * 8, seed=i) for i in range(16)]
-    figure = figures.learning_curves(records)
+    figure = figures.learning_curves(analyse(records))
     figure.draw_without_rendering()
     width, height = figure.canvas.get_width_height()
     (axes,) = figure.axes
@@ -45,7 +46,48 @@ def test_long_names_leave_room_for_the_curves():
 
 def test_without_records_the_figures_of_records_show_what_is_published():
     _assert_readable(*figures.render(figures.schedules([])))
-    _assert_readable(*figures.render(figures.learning_curves([])))
+    _assert_readable(*figures.render(figures.learning_curves(analyse([]))))
+    assert figures.factor_by_level(analyse([])) is None
+
+
+def test_the_factor_by_level_has_a_line_and_a_band_for_each_configuration():
+    top1 = [0.05 * i for i in range(1, 20)]
+    records = [
+        run(model, top1[seed:], scale=scale, seed=seed, level=0.9, status="completed")
+        for model, scale, seeds in (("alexnet", 4, 4), ("resnet18", 1, 4), ("vgg11", 2, 1))
+        for seed in range(seeds)
+    ]
+    records = [
+        dataclasses.replace(record, recipe={**record.recipe, "epochs": 19}) for record in records
+    ]
+    axes = figures.factor_by_level(analyse(records)).axes[0]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["resnet18 (4 and 4 runs)", "vgg11 (4 and one run)"]
+    first, second = axes.lines[:2]
+    assert set(first.get_ydata()) == {4}
+    band, none = axes.collections
+    ends = band.get_paths()[0].vertices[:, 1]
+    assert ends.min() < 4 < ends.max()
+    assert none.get_paths() == [], "a single run has no band"
+    assert len(second.get_ydata()) > 10
+
+
+def test_measured_points_have_their_error_bar():
+    def on_imagenet(record):
+        return dataclasses.replace(
+            record,
+            dataset=dataclasses.replace(record.dataset, name="imagenet2012"),
+            target=dataclasses.replace(record.target, metric="top5", value=0.791),
+        )
+
+    runs = [on_imagenet(run("resnet18", (0.1,) * 9 + (0.6,), macs=10**9, seed=i)) for i in range(3)]
+    ((date, value, below, above),) = figures._measured_points(analyse(runs))
+    # All cross in the first gap, where top-5 is 1: a median of half an epoch of 100 images.
+    assert date.isoformat() == "2015-12-10"
+    assert value == pytest.approx(3e9 * 50 / 8.64e16)
+    assert below > 0
+    assert above > 0
+    assert figures.frontier(analyse(runs)).axes[0].containers
 
 
 def test_the_title_of_figure_3_says_the_finding():

@@ -1,64 +1,155 @@
+"""The factor at every level, and which configuration dominates which, worked out by hand."""
+
+import dataclasses
+import math
+
 import pytest
 
-from jaxeff.report import levels
-from tests.records.example import GROWING, run
+from jaxeff import measure
+from jaxeff.report import levels, measured
+from tests.records.example import run
 
-SLOW = [(10.0, 0.2), (20.0, 0.5), (40.0, 0.7)]
-FAST = [(5.0, 0.4), (10.0, 0.6), (20.0, 0.8)]
-CROSSING = [(8.0, 0.1), (12.0, 0.9)]
-
-
-def test_whole_and_interpolated_crossings_by_hand():
-    assert levels.crossing(SLOW, 0.5) == levels.interpolated_crossing(SLOW, 0.5) == 20
-    assert levels.crossing(SLOW, 0.6) == 40
-    assert levels.interpolated_crossing(SLOW, 0.6) == pytest.approx(30)
-    assert levels.crossing(SLOW, 0.71) is None is levels.interpolated_crossing(SLOW, 0.71)
-    assert levels.interpolated_crossing(SLOW, 0.1) == 10  # Nothing was measured before.
+GAP = 60_000  # FLOPs between two evaluations
 
 
-def test_a_curve_that_falls_again_crosses_where_it_first_does():
-    assert levels.crossing([(1, 0.6), (2, 0.4), (3, 0.7)], 0.5) == 1
+def _completed(model, *curves, level=0.5, status="completed", **changes):
+    """Runs that trained to the end of these curves, one a seed."""
+    runs = [run(model, top1, seed=i, level=level, **changes) for i, top1 in enumerate(curves)]
+    return [
+        dataclasses.replace(record, status=status, recipe={**record.recipe, "epochs": 9})
+        for record in runs
+    ]
 
 
-def test_factors_by_level():
-    low, high, beyond = levels.sensitivity(SLOW, FAST, [0.4, 0.6, 0.75])
-    assert (low.factor, high.factor) == (20 / 5, 40 / 10)
-    assert low.interpolated_factor == pytest.approx((10 + 10 * 2 / 3) / 5)
-    assert beyond.factor is None
-    assert beyond.second == 20
+def _compare(records, baseline="alexnet"):
+    ((group, within),) = measured.results(records).items()
+    return levels.compare(group, within, measured.baseline_of(within, baseline))
 
 
-def test_dominance_needs_every_level():
-    assert levels.dominates(FAST, SLOW)
-    assert not levels.dominates(SLOW, FAST)
-    assert not levels.dominates(CROSSING, FAST)
-    assert not levels.dominates(FAST, CROSSING)
-    assert levels.dominance({"slow": SLOW, "fast": FAST, "same": list(FAST)}) == {
-        "slow": [],
-        "fast": ["slow"],
-        "same": ["slow"],
+def _rows(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+SLOW = [(0.2, 0.2, 0.5, 0.5, 0.7), (0.2, 0.2, 0.5, 0.5, 0.7), (0.2, 0.2, 0.2, 0.5, 0.7)]
+FAST = [(0.5, 0.7, 0.8), (0.5, 0.7, 0.7), (0.2, 0.5, 0.7)]
+
+
+def test_factors_by_level_are_ratios_of_medians():
+    compared = _compare(_completed("alexnet", *SLOW) + _completed("resnet18", *FAST))
+    (other,) = compared.others
+    factors = compared.factors(other)
+    # 50 %: in gaps 3, 3, 4, of which two are spread over one gap: 2.25, 2.75, 3.5; beside 1, 1, 2:
+    # 0.25, 0.75, 1.5. 70 %: all in gap 5, at 1/6, 1/2 and 5/6 of it; beside 2, 2, 3.
+    assert factors[0.5].value == pytest.approx(2.75 / 0.75)
+    assert factors[0.7].value == pytest.approx(4.5 / 1.75)
+    assert factors[0.5].low < 2.75 / 0.75 < factors[0.5].high
+    # Of three runs, one reached 80 %; of the baseline's none.
+    assert max(factors) == 0.7
+    rows = {row["level, %"]: row for row in _rows(levels.levels_table([compared], "alexnet"))}
+    row = rows[70]
+    assert (row["data"], row["accuracy"], row["from"], row["to"]) == (
+        "d at 8 px",
+        "top-1",
+        "alexnet",
+        "resnet18",
+    )
+    assert row["factor"] == factors[0.7].value
+    assert (row["factor, 95 % from"], row["factor, to"]) == (factors[0.7].low, factors[0.7].high)
+    assert (row["runs from"], row["runs to"], row["missed to"]) == (3, 3, 0)
+
+
+def test_the_factor_at_the_target_is_that_of_the_table_of_factors():
+    records = _completed("alexnet", *SLOW, level=0.61) + _completed("vgg11", *FAST, level=0.61)
+    compared = _compare(records)
+    (row,) = (
+        row for row in _rows(measured.table(measured.results(records))) if row["model"] == "vgg11"
+    )
+    factor = compared.factors(compared.others[0])[0.61]
+    assert (factor.value, factor.low, factor.high) == tuple(
+        row[column] for column in measured.interval_columns("times less")
+    )
+
+
+def test_misses_count_as_infinite_below_the_best_of_a_configuration():
+    compared = _compare(
+        _completed("alexnet", *SLOW) + _completed("resnet18", *FAST[:2], (0.2,) * 3)
+    )
+    factor = compared.factors(compared.others[0])[0.5]
+    # 0.25 and 0.75 of the first gap, and never.
+    assert factor.value == pytest.approx(2.75 / 0.75)
+    assert (factor.missed, factor.low) == (1, 0)
+    rows = {row["level, %"]: row for row in _rows(levels.levels_table([compared], "alexnet"))}
+    assert rows[50]["missed to"] == 1
+
+
+@pytest.mark.parametrize("unit", ["xla", "paper", "epoch"])
+def test_a_profile_reads_the_same_crossings_off_a_noisy_curve_as_its_runs(unit):
+    noisy = (0.3, 0.1, 0.3, 0.5, 0.2, 0.5, 0.7, 0.6, 0.7)
+    records = _completed("alexnet", noisy, noisy[::-1], noisy[3:])
+    records += [dataclasses.replace(records[0], seed=3, curve=(), status="diverged")]
+    ((result,),) = measured.results(records).values()
+    marks = [0.05, 0.3, 0.31, 0.5, 0.7, 0.71]
+    found = levels.profile(result, "top1", marks, unit).crossings
+    assert list(found) == marks
+    for level in marks:
+        expected = [measure.crossing(record, level, "top1", unit) for record in records]
+        assert [(c.after, c.by, c.seed) for c in found[level]] == [
+            (c.after, c.by, c.seed) for c in expected
+        ]
+
+
+def test_a_run_that_was_stopped_says_nothing_of_higher_levels():
+    records = _completed("alexnet", *SLOW) + _completed("resnet18", *FAST, status="reached")
+    compared = _compare(records)
+    (other,) = compared.others
+    # One of the stopped runs ended above 70 %: only to 70 % do all three say something.
+    assert max(other.crossings) == 0.7
+    base = compared.base
+    assert max(base.crossings) == max(compared.marks) == 0.8
+    assert base.medians[0.8].value == math.inf
+
+
+def test_dominance_is_of_medians_and_needs_every_level():
+    profiles = _compare(
+        _completed("alexnet", *SLOW)
+        + _completed("resnet18", *FAST)
+        # The same medians, from other seeds; and one that starts later and ends sooner.
+        + _completed("vgg11", *FAST[::-1])
+        + _completed("googlenet", (0.2, 0.2, 0.8), (0.2, 0.2, 0.8), (0.2, 0.2, 0.8))
+    ).profiles
+    found = {
+        (pair.first.result.name, pair.second.result.name): pair
+        for pair in levels.dominance(profiles)
     }
+    assert set(found) == {("resnet18", "alexnet"), ("vgg11", "alexnet"), ("googlenet", "alexnet")}
+    pair = found["resnet18", "alexnet"]
+    # Which level is closest the medians say; the factor there is measured anew, with its interval.
+    ratios = {
+        level: pair.second.medians[level].value / pair.first.medians[level].value
+        for level in pair.second.medians
+        if level <= 0.7
+    }
+    assert pair.levels == len(ratios)
+    assert pair.least.value == pytest.approx(min(ratios.values())) == ratios[pair.level]
+    assert pair.least.low <= pair.least.value <= pair.least.high
 
 
-def test_both_conventions_of_a_record():
-    record = run(top1=(0.4, 0.6), macs=95)
-    assert levels.curve(record, "top1") == [(60_000, 0.4), (120_000, 0.6)]
-    assert levels.curve(record, "top1", "paper") == [(3 * 95 * 100, 0.4), (3 * 95 * 200, 0.6)]
+def test_without_the_baseline_there_are_no_factors_and_the_table_says_so():
+    compared = _compare(_completed("resnet18", *FAST) + _completed("vgg11", *SLOW))
+    assert compared.others == []
+    table = levels.levels_table([compared], "alexnet")
+    assert table.rows == ()
+    assert "no run is over for d at 8 px, 50 % top-1" in table.how
+    (row,) = _rows(levels.dominance_table([compared]))
+    assert (row["configuration"], row["dominates"]) == ("resnet18", "vgg11")
+    assert (row["its runs"], row["runs of the other"]) == (3, 3)
 
 
-def test_a_curve_over_a_change_of_batch_and_image_size_by_hand():
-    record = run(top1=(0.4, 0.6), segments=GROWING)
-    # 10 steps of 6000 FLOPs, then 10 of 18 000; 100 images of 95 MACs, then 200 of 150.
-    assert levels.curve(record, "top1") == [(60_000, 0.4), (240_000, 0.6)]
-    paper = [(3 * 95 * 100, 0.4), (3 * (95 * 100 + 150 * 200), 0.6)]
-    assert levels.curve(record, "top1", "paper") == paper
-    (level,) = levels.sensitivity(levels.curve(record, "top1"), [(30_000, 0.5)], [0.5])
-    assert level.factor == 8
-    # Half-way between the evaluations' accuracies is half-way between their compute.
-    assert level.interpolated_factor == 5
-
-
-def test_the_grid_is_round_and_ends_at_the_best():
-    assert levels.grid([SLOW, FAST]) == pytest.approx([i / 10 for i in range(1, 9)])
-    assert levels.grid([[(1.0, 0.05)]]) == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05])
-    assert levels.grid([]) == []
+def test_the_grid_is_round_finer_near_the_best_above_chance_and_has_the_target():
+    coarse = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    fine = [0.71, 0.72, 0.73, 0.74, 0.75, 0.76, 0.77, 0.78, 0.79, 0.81, 0.82]
+    assert levels.grid(0.821, 0.815) == pytest.approx(sorted([*coarse, *fine, 0.815]))
+    assert levels.grid(0.821, 0.815, above=0.2)[0] == pytest.approx(0.3)
+    # Where no run gets to the target it stands there all the same.
+    assert levels.grid(0.02, 0.5) == pytest.approx([i / 1000 for i in range(10, 21)] + [0.5])
+    assert levels.grid(0.0, 0.5) == [0.5]

@@ -71,7 +71,18 @@ def test_whole_epochs_leave_open_what_the_rounding_interval_says():
     ends = [_point(2012, 90.0, 90), _point(2019, 4.0, 4)]
     low, high = trends.rounding_interval(ends)
     span = trends.months_between(ends[0].published, ends[1].published)
-    assert span / math.log2(90 / 3) < low < high < span / math.log2(89 / 4)
+    assert (low, high) == (span / math.log2(90 / 3), span / math.log2(89 / 4))
+    assert low < trends.end_to_end_months(ends) < high
+    # Of one epoch nothing may be left; and what 1.5 epochs take may be less than what 1 takes.
+    assert trends.rounding_interval([_point(2012, 90.0, 90), _point(2019, 1.0, 1)])[0] == 0
+    assert trends.rounding_interval([_point(2012, 1.5, 1.5), _point(2019, 1.0, 1)])[1] == math.inf
+
+
+def test_an_interval_contains_its_estimate_where_the_draws_do_not():
+    # All but the last fall by the same line; half of the draws leave out what bends it.
+    points = [_point(2010 + i, 2.0**-i) for i in range(4)] + [_point(2030, 2.0**-40)]
+    low, high = trends.bootstrap_interval(points)
+    assert low <= trends.doubling_months(points) <= high
 
 
 def test_the_next_doubling_comes_a_doubling_time_after_the_last(points):

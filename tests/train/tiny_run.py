@@ -68,9 +68,10 @@ def main():
             fields[key] = ast.literal_eval(value)
         except (SyntaxError, ValueError):
             fields[key] = value
-    if "processes" in fields:
-        train.join_processes(fields.pop("coordinator"), fields.pop("processes"), fields.pop("id"))
-    record = train.train_to_target(tiny_run(workdir, **fields))
+    where = [fields.pop(name, None) for name in ("coordinator", "processes", "id")]
+    link = train.join_processes(*where)
+    with train.ending_together(link):
+        record = train.train_to_target(tiny_run(workdir, **fields), link)
     print(json.dumps(record.to_json()))
 
 

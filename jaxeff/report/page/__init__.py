@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import pathlib
 
 import jinja2
@@ -54,7 +55,7 @@ def render(analysis: Analysis) -> str:
         years=trends.months_between(best[0].published, best[-1].published) / 12,
         effective=analysis.effective,
         has_curves=bool(data["groups"]),
-        findings=tables.findings(analysis.records, analysis.baseline),
+        has_factors=any(group["factors"] for group in data["groups"]),
         audit_summary=audit.summary(analysis.audit),
         labels=tables.CONVENTIONS,
         version=jaxeff.__version__,
@@ -73,6 +74,8 @@ def cell(value: tables.Cell) -> str:
     """A cell as readers see it: four digits, a true minus sign, and empty for None."""
     if value is None:
         return ""
+    if isinstance(value, float) and math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if isinstance(value, float):
         text = f"{value:.4g}" if value else "0"
         return text.replace("-", "−") if "e" not in text else text

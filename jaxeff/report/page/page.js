@@ -94,32 +94,30 @@
       .sort((a, b) => (a.date < b.date ? -1 : a.date > b.date ? 1 : a.compute - b.compute))
       .filter((point) => point.compute < best && ((best = point.compute), true));
   };
-  const crossing = (run, metric, level, column) => {
-    const point = run.curve.find((point) => point[metric] >= level - 1e-9);
-    return point && { compute: point[column], epoch: point[4] };
-  };
+  // An infinite end is none: of a level that runs missed, nothing bounds the number.
+  const interval = (ends, show) =>
+    ends[0] === null ? "" : ` (${show(ends[0])} to ${ends[1] === null ? "infinity" : show(ends[1])})`;
 
-  function groupLevels(group) {
-    const metric = group.metric === "top1" ? 2 : 3;
-    const best = Math.max(...group.runs.map((run) => Math.max(...run.curve.map((p) => p[metric]))));
-    const round = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99].filter((level) => level <= best);
-    return [...new Set([group.level, ...round])].sort((a, b) => b - a);
-  }
+  // Ticks of a logarithmic axis: at 1, 2 and 5 where powers of ten alone would be one or two.
+  const decades = (points) => {
+    const ends = points.flatMap(({ compute, low, high }) => [compute, low, high]).filter(Boolean);
+    return Math.max(...ends) < 100 * Math.min(...ends) ? "D2" : 1;
+  };
 
   function frontierChart() {
     const form = byId("frontier-controls").elements;
+    // Medians of configurations, with their intervals; the page draws what it is given.
     const ownPoints = () => {
       const group = data.groups[Number(form.data.value)];
-      const metric = group.metric === "top1" ? 2 : 3;
-      const column = form.convention.value === "xla" ? 0 : 1;
-      return group.runs.flatMap((run) => {
-        const crossed = crossing(run, metric, Number(form.level.value), column);
-        return crossed
-          ? [{
-              model: run.model, date: run.date, compute: crossed.compute, epochs: crossed.epoch,
-              macs: run.macs, source: `record: ${run.name}`, kind: "record", url: run.url,
-            }]
-          : [];
+      const level = Number(form.level.value);
+      return group.configurations.flatMap((configuration) => {
+        const at = configuration.at[level];
+        if (!at) return [];
+        const [compute, low, high] = at[form.convention.value];
+        const { name, date, macs, url, runs, remark } = configuration;
+        const source = `record${runs > 1 ? "s" : ""}: ${runs} run${runs > 1 ? "s" : ""}` +
+          (at.missed ? `, ${at.missed} never got there` : "") + (remark ? `; ${remark}` : "");
+        return [{ model: name, date, compute, low, high, epochs: at.epoch[0], macs, source, kind: "record", url, runs }];
       });
     };
     const publishedPoints = () => {
@@ -145,16 +143,17 @@
           : [["table", "published table"]]);
       } else {
         const group = data.groups[Number(form.data.value)];
-        options(form.level, groupLevels(group).map((level) => [
-          String(level), `${Number((100 * level).toPrecision(4))} % ${group.metric.replace("top", "top-")}`,
+        options(form.level, group.levels.map((level, i) => [
+          String(i), `${Number((100 * level).toPrecision(4))} % ${group.accuracy}`,
         ]));
         options(form.convention, [["xla", "XLA's FLOPs"], ["paper", "3 × MACs × images"]]);
       }
     }
     function redraw() {
       const all = form.data.value === IMAGENET ? publishedPoints() : ownPoints();
-      const points = all.filter((point) => point.date);
-      const undated = all.filter((point) => !point.date);
+      const arrived = all.filter((point) => point.compute !== null);
+      const points = arrived.filter((point) => point.date);
+      const undated = arrived.filter((point) => !point.date);
       const best = frontierOf(points);
       const isBest = new Set(best);
       const rest = points.filter((point) => !isBest.has(point));
@@ -162,7 +161,8 @@
         [
           `<b>${inert(point.model)}</b>`,
           `published ${point.date}`,
-          `${days(point.compute)} teraflop/s-days`,
+          `${days(point.compute)} teraflop/s-days` +
+            interval([point.low ?? null, point.high ?? null], days),
           point.epochs ? `${Number(point.epochs.toPrecision(4))} epochs` : "",
           point.macs ? `${words(point.macs)} forward multiply-accumulates` : "",
           inert(point.source || ""),
@@ -177,11 +177,20 @@
         hovertext: shown.map(hover),
         hoverinfo: "text",
         mode: (lines ? "lines+" : "") + "markers" + (lines && !narrow() ? "+text" : ""),
-        textposition: "bottom center",
+        // Beside an error bar, and off the line, which falls.
+        textposition: shown.some((point) => point.low)
+          ? shown.map((_, i) => (lines && i === shown.length - 1 ? "bottom left" : "top right"))
+          : "bottom center",
         textfont: { size: 11, color: shade },
         marker: {
           color: shade, size, symbol: shown.map((point) => symbols[point.kind] || symbol),
           line: { color: colour("paper"), width: 1 },
+        },
+        error_y: {
+          type: "data", symmetric: false, color: shade, thickness: 1.3, width: 4,
+          visible: shown.some((point) => point.low),
+          array: shown.map((point) => (point.high ? (point.high - point.compute) / data.teraflop_s_day : 0)),
+          arrayminus: shown.map((point) => (point.low ? (point.compute - point.low) / data.teraflop_s_day : 0)),
         },
         line: { color: shade, width: 2 },
         cliponaxis: false,
@@ -195,12 +204,19 @@
         xaxis: { type: "date", title: { text: "publication of the architecture" } },
         yaxis: {
           type: form.logarithmic.checked ? "log" : "linear", title: { text: "teraflop/s-days" },
-          ...(form.logarithmic.checked ? { dtick: 1 } : { rangemode: "tozero" }),
+          ...(form.logarithmic.checked ? { dtick: decades(points) } : { rangemode: "tozero" }),
           exponentformat: "power",
         },
       });
       const finding = byId("frontier-finding");
-      if (best.length > 1) {
+      if (form.data.value !== IMAGENET) {
+        const group = data.groups[Number(form.data.value)];
+        finding.textContent = group.frontier[Number(form.level.value)][form.convention.value] ??
+          (points.length ? "Nothing published later took less." : "No dated model reached this level.");
+        if (points.some((point) => point.low && point.runs < 3)) {
+          finding.textContent += " One run or two have the error bar that runs of their kind have.";
+        }
+      } else if (best.length > 1) {
         const first = best[0], last = best[best.length - 1];
         const years = (new Date(last.date) - new Date(first.date)) / (365.25 * 864e5);
         const factor = first.compute / last.compute;
@@ -222,7 +238,11 @@
       byId("frontier-rows").replaceChildren(...all.map((point) => {
         const row = document.createElement("tr");
         for (const value of [
-          point.model, point.date ?? "undated", days(point.compute), point.epochs ?? "", point.macs ?? "",
+          point.model, point.date ?? "undated",
+          point.compute === null ? "never" : days(point.compute),
+          point.low ? days(point.low) : "",
+          point.high ? days(point.high) : "",
+          point.epochs ? Number(point.epochs.toPrecision(4)) : "", point.macs ?? "",
           isBest.has(point) ? "yes" : "", point.source || "",
         ]) row.append(Object.assign(document.createElement("td"), { textContent: value }));
         if (point.url) {
@@ -234,9 +254,10 @@
         return row;
       }));
       return all.map((point) => [
-        form.data.selectedOptions[0].textContent, form.level.value, form.convention.value,
-        point.model, point.date ?? "undated", point.compute, point.epochs, point.macs,
-        isBest.has(point), point.source, point.url,
+        form.data.selectedOptions[0].textContent, form.level.selectedOptions[0].textContent,
+        form.convention.value,
+        point.model, point.date ?? "undated", point.compute ?? "inf", point.low, point.high,
+        point.epochs, point.macs, isBest.has(point), point.source, point.url,
       ]);
     }
     options(form.data, [
@@ -247,7 +268,8 @@
     form.data.form.addEventListener("change", () => { refill(); redraw(); });
     byId("frontier-controls").addEventListener("submit", (event) => event.preventDefault());
     byId("frontier-download").addEventListener("click", () => download("figure3", [
-      ["data", "level", "convention", "model", "published", "compute, operations", "epochs",
+      ["data", "level", "convention", "model", "published", "compute, operations",
+       "compute, 95 % from", "compute, to", "epochs",
        "forward multiply-accumulates", "best of its time", "source", "publication"],
       ...redraw(),
     ]));
@@ -255,28 +277,51 @@
     redraw();
   }
 
+  const legendOfMany = () => (narrow()
+    ? { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } }
+    : { x: 1.02, y: 1, font: { size: 11 } });
+
   // Figure 4.
   const CYCLE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8a8a8a"];
   const MARKS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x"];
-  const DASHES = ["solid", "dash", "dot", "dashdot"];
+  // The same run measured in another way: of its averaged weights, or with mirror images.
+  const WAYS = {
+    "": ["", "solid"], ema_: ["average", "dash"], flip_: ["with flips", "dot"],
+    ema_flip_: ["average, with flips", "dashdot"],
+  };
   function curvesChart() {
     if (!data.groups.length) return;
     const form = byId("curves-controls").elements;
     function redraw() {
       const group = data.groups[Number(form.group.value)];
       const metric = Number(form.metric.value), column = Number(form.convention.value);
-      const traces = group.runs.map((run, i) => ({
-        name: wrapped(run.name),
+      const ways = Object.keys(WAYS).filter(
+        (way) => !way || group.runs.some((run) => way in run.ways));
+      const drawn = group.runs.flatMap((run, i) => ways.map((way) => ({ run, i, way })))
+        .filter(({ run, way }) => !way || way in run.ways)
+        .map(({ run, i, way }) => ({
+          run, i, way, values: way ? run.ways[way].map((point) => point[metric - 2])
+            : run.curve.map((point) => point[metric]),
+          name: way ? `${run.name}, ${WAYS[way][0]}` : run.name,
+        }));
+      const traces = drawn.map(({ run, i, way, values, name }) => ({
+        name: wrapped(name),
+        legendgroup: String(i),
+        showlegend: !way,
         x: run.curve.map((point) => point[column] / data.teraflop_s_day),
-        y: run.curve.map((point) => 100 * point[metric]),
-        hovertext: run.curve.map((point) =>
-          `<b>${inert(run.name)}</b><br>${run.date ? `published ${run.date}` : "undated"}` +
-          `<br>epoch ${point[4]}<br>${(100 * point[metric]).toFixed(2)} %` +
+        y: values.map((value) => 100 * value),
+        hovertext: run.curve.map((point, j) =>
+          `<b>${inert(name)}</b><br>${run.date ? `published ${run.date}` : "undated"}` +
+          `<br>epoch ${point[4]}<br>${(100 * values[j]).toFixed(2)} %` +
           `<br>${days(point[column])} teraflop/s-days`),
         hoverinfo: "text",
-        mode: run.curve.length > 60 ? "lines" : "lines+markers",
-        marker: { symbol: MARKS[i % 7], size: 6, color: CYCLE[i % 7] },
-        line: { color: CYCLE[i % 7], width: 1.8, dash: DASHES[Math.floor(i / 7) % 4] },
+        mode: "lines+markers",
+        // Colour and symbol together tell 49 runs apart.
+        marker: {
+          symbol: MARKS[(i + Math.floor(i / 7)) % 7], size: way ? 4 : 6, color: CYCLE[i % 7],
+          maxdisplayed: 60,
+        },
+        line: { color: CYCLE[i % 7], width: way ? 1.4 : 1.8, dash: WAYS[way][1] },
       }));
       const own = group.metric === (metric === 2 ? "top1" : "top5");
       draw("curves-chart", traces, {
@@ -291,30 +336,126 @@
           type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * group.level, y1: 100 * group.level,
           line: { color: colour("soft"), dash: "dot", width: 1 },
         }] : [],
-        legend: narrow()
-          ? { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } }
-          : { x: 1.02, y: 1, font: { size: 11 } },
+        legend: legendOfMany(),
       });
-      const crossed = group.runs
-        .map((run) => ({ run, at: crossing(run, group.metric === "top1" ? 2 : 3, group.level, column) }))
-        .filter(({ at }) => at)
-        .sort((a, b) => a.at.compute - b.at.compute);
-      byId("curves-finding").textContent = crossed.length
-        ? `${crossed.length} of ${group.runs.length} runs reached ` +
-          `${Number((100 * group.level).toPrecision(4))} %; ${crossed[0].run.name} with the least: ` +
-          `${days(crossed[0].at.compute)} teraflop/s-days.`
-        : `None of ${group.runs.length} runs reached the level.`;
-      if (group.left_out) {
-        byId("curves-finding").textContent +=
-          ` The ${group.runs.length} with the least compute are drawn, ${group.left_out} more are in the tables.`;
+      const said = [
+        `${group.reached} of ${group.over} runs reached ${group.level_text}` +
+          (group.not_over ? `, ${group.not_over} more not over` : ""),
+      ];
+      const unit = column ? "paper" : "xla";
+      const least = group.configurations
+        .filter(({ at }) => at[0] && at[0][unit][0] !== null)
+        .sort((a, b) => a.at[0][unit][0] - b.at[0][unit][0])[0];
+      if (least) {
+        const [value, ...ends] = least.at[0][unit];
+        said.push(
+          `${least.name} took the least, ${days(value)} teraflop/s-days${interval(ends, days)}, ` +
+          (least.runs > 1 ? `the median of ${least.runs} runs` : "one run"));
       }
-      return group.runs.flatMap((run) => run.curve.map((point) => [group.label, run.name, ...point]));
+      const more = ways.filter(Boolean).map((way) => `${WAYS[way][0]} (${WAYS[way][1]})`);
+      if (more.length) said.push(`broken lines are the same runs measured otherwise: ${more.join(", ")}`);
+      if (group.left_out) {
+        said.push(`the ${group.runs.length} with the least compute are drawn, ` +
+          `${group.left_out} more are in the tables`);
+      }
+      byId("curves-finding").textContent = `${said.join("; ")}.`;
+      return drawn.flatMap(({ run, name, values }) => run.curve.map(
+        (point, j) => [group.label, name, point[0], point[1], form.metric.selectedOptions[0].textContent, values[j], point[4]]));
     }
     options(form.group, data.groups.map((group, i) => [String(i), group.label]));
     form.metric.value = data.groups[0].metric === "top1" ? "2" : "3";
     byId("curves-controls").addEventListener("change", redraw);
     byId("curves-download").addEventListener("click", () => download("figure4", [
-      ["data and level", "run", "XLA FLOPs", "3 x MACs x images", "top-1", "top-5", "epoch"],
+      ["data and level", "run", "XLA FLOPs", "3 x MACs x images", "accuracy", "value", "epoch"],
+      ...redraw(),
+    ]));
+    redraws.push(redraw);
+    redraw();
+  }
+
+  function factorChart() {
+    const groups = data.groups.filter((group) => group.factors.length);
+    if (!groups.length) return;
+    const ALL = "all";
+    const form = byId("factor-controls").elements;
+    const percent = (level) => `${Number((100 * level).toPrecision(4))} %`;
+    function refill() {
+      const group = groups[Number(form.factor_group.value)];
+      options(form.configuration, [
+        ...group.factors.map((factor, i) => [String(i), factor.name]).reverse(), [ALL, "all of them"],
+      ]);
+    }
+    function redraw() {
+      const group = groups[Number(form.factor_group.value)];
+      const chosen = group.factors.map((factor, i) => ({ ...factor, i }))
+        .filter(({ i }) => form.configuration.value === ALL || i === Number(form.configuration.value));
+      const numbers = chosen.flatMap(({ factor, low, high }) => [...factor, ...low, ...high])
+        .filter((number) => number);
+      const range = [Math.min(1, ...numbers) / 1.15, Math.max(1, ...numbers) * 1.15];
+      const traces = chosen.flatMap(({ name, runs, levels, factor, low, high, text, i }) => {
+        const shade = CYCLE[i % 7], x = levels.map((level) => 100 * level);
+        const known = levels.map((_, j) => j).filter((j) => low[j] !== null);
+        // What nothing bounds is drawn to the end of the axis.
+        const top = known.map((j) => high[j] ?? range[1] * 10);
+        const bottom = known.map((j) => low[j] || range[0] / 10);
+        const band = {
+          x: [...known.map((j) => x[j]), ...known.map((j) => x[j]).reverse()],
+          y: [...top, ...bottom.reverse()],
+          fill: "toself", fillcolor: `${shade}33`, line: { width: 0 }, mode: "lines",
+          hoverinfo: "skip", showlegend: false, legendgroup: String(i),
+        };
+        const line = {
+          name: wrapped(`${name} (${runs})`), x, y: factor, legendgroup: String(i), mode: "lines+markers",
+          hovertext: factor.map((value, j) =>
+            `<b>${inert(name)}</b><br>${percent(levels[j])}: ${Number(value.toPrecision(3))} times less` +
+            `<br>${inert(text[j])}`),
+          hoverinfo: "text",
+          marker: { symbol: MARKS[(i + Math.floor(i / 7)) % 7], size: 6, color: shade },
+          line: { color: shade, width: 2 },
+        };
+        return known.length > 1 ? [band, line] : [line];
+      });
+      const rule = (changes) => ({
+        type: "line", line: { color: colour("soft"), dash: "dot", width: 1 }, ...changes,
+      });
+      const powers = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+      draw("factor-chart", traces, {
+        showlegend: true,
+        xaxis: { title: { text: `level, % ${group.accuracy}` } },
+        yaxis: {
+          type: "log", range: range.map(Math.log10), tickvals: powers, ticktext: powers.map(String),
+          title: { text: `times less than ${inert(group.base)}` },
+        },
+        legend: legendOfMany(),
+        shapes: [
+          rule({ xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1 }),
+          rule({ yref: "paper", y0: 0, y1: 1, x0: 100 * group.level, x1: 100 * group.level }),
+        ],
+      });
+      const short = (value) => Number(value.toPrecision(3));
+      const sentence = ({ name, levels, factor, text }) => {
+        const at = levels.indexOf(group.level);
+        const ends = [Math.min(...factor), Math.max(...factor)].map(short).join(" and ");
+        return (at < 0 ? `${name}: no factor at the target` :
+          `${name} at ${percent(group.level)}: ${short(factor[at])} times less than ` +
+          `${group.base} (${text[at]})`) +
+          `; from ${percent(levels[0])} to ${percent(levels[levels.length - 1])} between ${ends}.`;
+      };
+      byId("factor-finding").textContent = chosen.length > 4
+        ? `${chosen.length} configurations beside ${group.base}. The one with the least compute: ` +
+          sentence(chosen[chosen.length - 1])
+        : chosen.map(sentence).join(" ");
+      return chosen.flatMap(({ name, levels, factor, low, high, runs }) => levels.map((level, j) => [
+        group.data, group.accuracy, level, group.base, name, factor[j], low[j],
+        low[j] === null ? null : high[j] ?? "inf", runs,
+      ]));
+    }
+    options(form.factor_group, groups.map((group, i) => [String(i), group.label]));
+    refill();
+    if (groups[0].factors.length <= 4) form.configuration.value = ALL;
+    byId("factor-controls").addEventListener("change", () => { refill(); redraw(); });
+    byId("factor-download").addEventListener("click", () => download("factor_by_level", [
+      ["data", "accuracy", "level", "from", "to", "factor", "factor, 95 % from", "factor, to", "runs"],
       ...redraw(),
     ]));
     redraws.push(redraw);
@@ -428,8 +569,10 @@
   // Tables.
   function sorting() {
     const key = (cell) => cell.dataset.value ?? cell.textContent.trim();
+    const number = (text) => (text === "inf" ? Infinity : Number(text));
     const compare = (a, b) => {
-      const [x, y] = [Number(a), Number(b)];
+      const [x, y] = [number(a), number(b)];
+      if (x === y) return 0;
       return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
     };
     for (const table of document.querySelectorAll("table[data-name]")) {
@@ -461,6 +604,7 @@
 
   frontierChart();
   curvesChart();
+  factorChart();
   scheduleChart();
   effectiveChart();
   sorting();

@@ -1,0 +1,125 @@
+"""What was measured with several seeds, and comes with the package.
+
+The records are `jaxeff.records.shipped`; the level of a data set, with the reference's evidence for
+it, is a file in `levels/`, as `launch/sweep.py --find_level` wrote it.
+"""
+
+import functools
+import importlib.resources
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jaxeff import records
+from jaxeff.measure.budget import budget, is_of_search
+from jaxeff.measure.interval import Estimate
+from jaxeff.measure.table import Row, table
+from jaxeff.records import Record
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much one run of a kind differs from another of another seed.
+
+    Attributes:
+      relative: standard deviation of the logarithm of a run's compute to the level: 0.11 where runs
+        differ by 11 %.
+      seeds: number of runs that tell it.
+      level: that they went to, such as `accuracy:0.98`.
+    """
+
+    relative: float
+    seeds: int
+    level: str
+
+    def text(self) -> str:
+        """For people: `± 11 % (standard deviation of 5 seeds, to accuracy:0.98)`."""
+        return f"± {self.relative:.0%} (standard deviation of {self.seeds} seeds, to {self.level})"
+
+
+@functools.cache
+def known_levels() -> Mapping[str, Mapping[str, object]]:
+    """By data set: `metric`, `level`, and the evidence for it."""
+    folder = importlib.resources.files("jaxeff.measure") / "levels"
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in folder.iterdir()]
+    return {level["dataset"]: level for level in found}
+
+
+@functools.cache
+def known_rows() -> Sequence[Row]:
+    """A row for each network of each data set, that which takes most first."""
+    return rows_of(records.shipped(), known_levels())
+
+
+def rows_of(
+    runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, object]]
+) -> Sequence[Row]:
+    """A row for each network of each data set, to that data set's level.
+
+    Args:
+      runs: by name; those of one network on one data set differ by their seed alone, or were made
+        to find its budget.
+      levels: by data set, `metric`, `level` and `reference`; without one, runs are measured to
+        their own target and have no factors.
+    """
+    datasets: dict[str, dict[str, list[Record]]] = {}
+    for run in runs.values():
+        within = datasets.setdefault(run.dataset.name, {})
+        within.setdefault(run.model.name, []).append(run)
+    rows = []
+    for dataset, by_model in datasets.items():
+        known = levels.get(dataset, {})
+        crossed = {m: [r for r in found if not is_of_search(r)] for m, found in by_model.items()}
+        searched = {m: [r for r in found if is_of_search(r)] for m, found in by_model.items()}
+        budgets = {model: budget(found) for model, found in searched.items() if found}
+        to_level = known.get("level"), known.get("metric")
+        rows += table(crossed, known.get("reference"), *to_level, budgets)
+    return rows
+
+
+def known_spread(model: str, dataset: str) -> Spread | None:
+    """The spread of runs of a model on a data set, both by name; None where it is not known."""
+    for row in known_rows():
+        first = row.records[0]
+        alike = (first.model.name, first.dataset.name) == (model, dataset)
+        if alike and row.spread is not None:
+            arrived = row.train_flops.seeds - row.train_flops.missed
+            return Spread(row.spread, arrived, f"{row.metric}:{row.level:g}")
+    return None
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The rows as README's table: every number with its seeds, interval and level."""
+    lines = [
+        "| network | level | seeds | epoch | XLA count, FLOPs | times less than the reference | "
+        "shortest schedule, epochs | times less |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        seeds, missed = row.train_flops.seeds, row.train_flops.missed
+        is_reference = row.name == row.reference
+        cells = [
+            row.records[0].model.name,
+            f"{row.metric}:{row.level:g}",
+            f"{seeds}, {missed} missed" if missed else f"{seeds}",
+            _text(row.epochs),
+            _text(row.train_flops),
+            "the reference" if is_reference else _text(row.factor),
+            _text(row.budget and row.budget.epochs),
+            "the reference" if is_reference and row.budget else _text(row.budget_factor),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _text(estimate: Estimate | None):
+    if estimate is None or math.isnan(estimate.value):
+        return ""
+    if estimate.low is None:
+        return f"{_number(estimate.value)} (no interval)"
+    return f"{_number(estimate.value)} ({_number(estimate.low)} to {_number(estimate.high)})"
+
+
+def _number(number):
+    return "never" if math.isinf(number) else f"{number:.3g}"

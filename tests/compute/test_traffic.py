@@ -1,0 +1,83 @@
+"""The bytes of small programs, worked out by hand from the rules in `jaxeff.compute.traffic`."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from jaxeff.compute import count_bytes
+from jaxeff.errors import UsageError
+
+N = 64
+SQUARE = 4 * N * N
+MATRIX = jax.ShapeDtypeStruct((N, N), jnp.float32)
+
+
+def _of(fn, *shapes):
+    return count_bytes(fn, *(shapes or (MATRIX, MATRIX)))
+
+
+def test_a_product_reads_both_factors_and_writes_its_result():
+    a, b = jax.ShapeDtypeStruct((8, 16), jnp.bfloat16), jax.ShapeDtypeStruct((16, 4), jnp.bfloat16)
+    assert _of(jnp.dot, a, b) == 2 * (8 * 16 + 16 * 4 + 8 * 4)
+
+
+def test_what_is_element_wise_before_and_after_a_product_moves_nothing_more():
+    assert _of(lambda x, w: jnp.tanh(jnp.exp(x) @ (2 * w)) + 1) == 3 * SQUARE
+
+
+def test_a_chain_of_element_wise_operations_is_one_pass():
+    assert _of(lambda x, y: jnp.sin(x) * jnp.cos(y) + x) == 3 * SQUARE
+
+
+def test_an_element_wise_result_of_many_arrays_is_written_where_that_moves_less():
+    def once(a, b, c, w):
+        return (a + b + c) @ w
+
+    def often(a, b, c, w):
+        x = a + b + c
+        return x @ w, x @ w.T, x.T @ w, x.T @ w.T
+
+    assert _of(once, *[MATRIX] * 4) == 5 * SQUARE
+    # Three read, one written; then four products of two factors each. Not 4 x (3 + 1 + 1).
+    assert _of(often, *[MATRIX] * 4) == (3 + 1 + 4 * 3) * SQUARE
+
+
+def test_reductions_of_one_array_are_one_pass():
+    small = 4 * N
+    counted = _of(lambda x: (x.mean(0), jnp.square(x).mean(0)), MATRIX)
+    assert SQUARE + 2 * small <= counted <= SQUARE + 8 * small
+
+
+def test_what_a_product_hands_on_is_not_read_again():
+    # Batch norm's statistics, as the product's result leaves it.
+    sums = 2 * 4 * N
+    assert _of(lambda x, w: ((y := x @ w), y.sum(0), (y * y).sum(0))) == 3 * SQUARE + sums
+    # Nothing but the sum of the product is wanted, so that it is never in memory.
+    assert _of(lambda x, w: (x @ w).sum(0)) == 2 * SQUARE + 4 * N
+
+
+def test_an_optimizers_update_reads_and_writes_each_array_once():
+    def momentum(params, trace, gradient):
+        trace = 0.9 * trace + gradient
+        return params - 0.1 * trace, trace
+
+    # Parameters come of three arrays and the trace of two of them.
+    assert _of(momentum, *[MATRIX] * 3) <= (3 + 2 + 2) * SQUARE
+
+
+def test_half_the_type_is_half_the_bytes():
+    half = jax.ShapeDtypeStruct((N, N), jnp.bfloat16)
+    assert 2 * _of(jnp.dot, half, half) == _of(jnp.dot)
+
+
+def test_a_loop_moves_its_bytes_each_time():
+    def loop(x, w):
+        return lax.scan(lambda x, _: (x @ w, None), x, None, length=5)[0]
+
+    assert _of(loop) == 5 * 3 * SQUARE
+
+
+def test_what_cannot_be_traced_is_one_clear_error():
+    with pytest.raises(UsageError):
+        _of(lambda x, y: jnp.dot(x, y[1:]))

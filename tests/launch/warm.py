@@ -1,0 +1,62 @@
+"""A process that has imported what commands import, and forks one for each request.
+
+A command that ends with one line on its flags spends seconds importing. Requests are lines of JSON
+on standard input, `{"argv", "cwd", "env", "stdout", "stderr"}`; answers are exit statuses.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import sys
+import traceback
+
+IMPORTED = (
+    "flax.linen",
+    "optax",
+    "jaxeff.compute",
+    "jaxeff.data",
+    "jaxeff.measure",
+    "jaxeff.records",
+    "jaxeff.tasks",
+    "models",
+    "rich.console",
+)
+
+
+def main() -> None:
+    for name in IMPORTED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _run(**request)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _run(argv, cwd, env, stdout, stderr):
+    """Ends the process as `python argv…` would."""
+    status = 1
+    try:
+        for number, path in ((1, stdout), (2, stderr)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.chdir(cwd)
+        os.environ.update(env)
+        sys.argv = argv
+        sys.path[0] = os.path.dirname(argv[0])
+        runpy.run_path(argv[0], run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Budgets of runs whose shortest sufficient schedule is known."""
+
+import dataclasses
+import math
+
+import pytest
+
+from jaxeff.measure import budget, factor, next_length
+from tests.records import example
+
+FLOPS = 6000  # of a step; a run of one evaluation has ten steps
+NEEDS = {0: 6.0, 1: 5.0, 2: 9.0}  # epochs that each seed needs
+
+
+def _run(seed, epochs, needs=NEEDS):
+    """A run through a schedule of so many epochs, of ten steps each, that ends where it should."""
+    steps = int(epochs * 10)
+    run = example.run(top1=(0.9 if epochs >= needs[seed] else 0.4,), level=0.5, seed=seed)
+    last = dataclasses.replace(run.curve[0], step=steps, train_flops=steps * FLOPS, epoch=epochs)
+    recipe = {**run.recipe, "epochs": epochs}
+    return dataclasses.replace(run, curve=(last,), recipe=recipe)
+
+
+def _search(own, precision=0.1, needs=NEEDS):
+    runs, lengths = [], []
+    while (length := next_length(runs, own, precision)) is not None:
+        lengths.append(length)
+        runs += [_run(seed, length, needs) for seed in needs]
+    return runs, lengths
+
+
+@pytest.mark.parametrize("own", [2, 7, 20, 100])
+def test_bisection_finds_the_median_seeds_need(own):
+    runs, lengths = _search(own)
+    found = budget(runs)
+    # At least half of three seeds end at the level from 6 epochs on.
+    longest_below = max(length for length, met, _ in found.lengths if met < 2)
+    shortest = min(length for length, met, _ in found.lengths if met >= 2)
+    assert longest_below < 6.0 <= shortest <= 1.1 * longest_below
+    assert longest_below <= found.epochs.value <= shortest
+    assert found.epochs.low < 6 < found.epochs.high
+    assert found.spent_flops == pytest.approx(3 * sum(lengths) * 10 * FLOPS, rel=0.01)
+    assert len(lengths) < 12
+
+
+def test_the_search_ends_where_there_is_nothing_to_find():
+    _, never = _search(10, needs={0: math.inf, 1: math.inf})
+    assert max(never) == 40
+    runs, always = _search(10, needs={0: 0.0, 1: 0.0})
+    assert min(always) == pytest.approx(10 / 32, rel=0.01)
+    assert budget(runs).epochs.value <= 10 / 32
+
+
+def test_seeds_that_never_end_at_the_level_count_as_infinite():
+    runs, _ = _search(10, needs={0: 5.0, 1: 5.0, 2: math.inf})
+    found = budget(runs)
+    assert found.epochs.missed == 1
+    assert found.epochs.value == pytest.approx(5, rel=0.1)
+    assert found.epochs.high == math.inf
+
+
+def test_factors_of_budgets_are_ratios_of_their_compute():
+    twice, _ = _search(20, needs={seed: 2 * epochs for seed, epochs in NEEDS.items()})
+    once, _ = _search(20)
+    found = factor(budget(twice).crossings, budget(once).crossings)
+    assert found.value == pytest.approx(2, rel=0.15)
+    assert found.low < 2 < found.high
+
+
+def test_a_run_that_crossed_and_fell_again_or_diverged_is_no_success():
+    fell = example.run(top1=(0.9, 0.4), level=0.5)
+    assert budget([fell]).lengths[0][1:] == (0, 1)
+    assert budget([dataclasses.replace(_run(0, 10.0), status="diverged")]).epochs.missed == 1

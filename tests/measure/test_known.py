@@ -1,0 +1,72 @@
+"""What comes with the package, and what README says of it."""
+
+import dataclasses
+import math
+import pathlib
+
+import pytest
+
+from jaxeff import data
+from jaxeff.measure import known, known_spread
+from tests.records import example
+
+README = pathlib.Path(__file__).parents[2] / "README.md"
+
+
+def test_every_number_has_its_seeds_its_level_and_lies_in_its_interval():
+    rows = known.known_rows()
+    assert rows
+    for row in rows:
+        assert row.reference
+        assert row.level == known.known_levels()[row.records[0].dataset.name]["level"]
+        for estimate in (row.train_flops, row.epochs, row.factor):
+            if estimate.low is not None:
+                assert estimate.low <= estimate.value <= estimate.high
+        assert (row.train_flops.low is None) == (row.train_flops.seeds < 3)
+
+
+def test_the_table_in_the_readme_is_made_of_the_records():
+    assert known.as_markdown(known.known_rows()) in README.read_text(encoding="utf-8")
+
+
+def test_the_level_of_the_digits_is_the_one_that_was_found():
+    found = known.known_levels()["digits"]
+    assert data.load("digits").target == f"{found['metric']}:{found['level']:g}"
+    assert data.load("digits").fingerprint == found["fingerprint"]
+    at_level = next(c for c in found["candidates"] if c["level"] == found["level"])
+    assert at_level["reached"] >= 0.95 * found["seeds"]
+
+
+def test_the_spread_of_one_run_is_the_deviation_of_its_kind():
+    row = next(row for row in known.known_rows() if row.spread is not None)
+    first = row.records[0]
+    found = known_spread(first.model.name, first.dataset.name)
+    assert found.relative == row.spread
+    assert found.seeds == row.train_flops.seeds - row.train_flops.missed
+    assert f"{found.relative:.0%}" in found.text()
+    assert known_spread("no_such_model", first.dataset.name) is None
+    assert known_spread(first.model.name, "no_such_data") is None
+
+
+def test_a_table_of_runs_worked_by_hand():
+    def runs(model, evaluation, scale):
+        curve = (0.1,) * (evaluation - 1) + (0.6, 0.9)
+        return {
+            f"{model}-s{seed}": example.run(model, curve, seed=seed, scale=scale, level=0.8)
+            for seed in range(3)
+        }
+
+    made = runs("alexnet", 8, 4) | runs("shufflenet_v2", 4, 1)
+    levels = {"d": {"metric": "top1", "level": 0.5, "reference": "alexnet"}}
+    alexnet, other = known.rows_of(made, levels)
+    assert (alexnet.level, alexnet.reference) == (0.5, "alexnet")
+    # To 0.5, not to the runs' own 0.8: seven to eight evaluations of 4 x 60 000, three to four.
+    assert other.factor.value == pytest.approx(4 * 7.5 / 3.5)
+    text = known.as_markdown([alexnet, other]).splitlines()
+    assert "| alexnet | top1:0.5 | 3 |" in text[2]
+    assert "the reference" in text[2]
+    assert "| 8.57 (" in text[3]
+    missed = {name: dataclasses.replace(run, status="completed") for name, run in made.items()}
+    (never, *_) = known.rows_of(missed, {"d": levels["d"] | {"level": 0.95}})
+    assert math.isinf(never.train_flops.value)
+    assert "3, 3 missed | never" in known.as_markdown([never])

@@ -43,9 +43,9 @@ class Texts:
     pattern: str
     form: str
 
-    def problem(self, value: str) -> str | None:
-        """What is wrong with a text; None where nothing is."""
-        return None if re.fullmatch(self.pattern, value, re.ASCII) else f"give {self.form}"
+    def problem(self, value: str | int) -> str | None:
+        """What is wrong with a text, or with a number as it is written; None where nothing is."""
+        return None if re.fullmatch(self.pattern, str(value), re.ASCII) else f"give {self.form}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,10 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "seeds": Texts(r"\s*\d{1,10}(-\d{1,10})?(\s*,\s*\d{1,10}(-\d{1,10})?)*\s*", "0,1,2 or 0-4"),
     "target": Texts(r"\w+:[-+.\w]+", "METRIC:VALUE, such as top1:0.95"),
     "until": Texts(r"[\d.eE+-]+%?", "a fraction above 0, such as 10%"),
+    "budget_precision": Texts(r"[\d.eE+-]+%?", "a fraction above 0, such as 10%"),
     "most_seeds": Numbers(1, 1000),
     # How it runs.
+    "accumulate": Numbers(1, 1_000_000),
     "num_workers": Numbers(0, 1024),
     "log_every": _COUNT,
     "checkpoint_every": Numbers(0, 1e9),
@@ -94,13 +96,16 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "coordinator_address": Texts(r"([^\s:]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}", "HOST:PORT"),
     "num_processes": Numbers(1, 1_000_000),
     "process_id": Numbers(0, 999_999),
+    "join_timeout": Numbers(0, 1e6, above=True),
     "turns": Numbers(1, 10_000),
     "turn_seconds": Numbers(0, 86_400, above=True),
     "minutes": Numbers(0, 1e6),
     "steps": Numbers(1, 1_000_000),
     # What is planned.
     "devices": Numbers(1, 10_000_000),
+    "topology": Texts(r"\d{1,4}(x\d{1,4}){0,2}", "chips such as 4x4 or 2x2x1"),
     "utilization": Numbers(0, 1, above=True),
+    "attained": Numbers(0, 1, above=True),
     "price_per_chip_hour": Numbers(0, 1e9),
     "train_images": Numbers(1, 1e12),
     "validation_images": Numbers(0, 1e12),
@@ -118,6 +123,8 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "import": _PATH,
     "export_sota": _PATH,
     "config": _PATH,
+    "pack": _PATH,
+    "compiled": _PATH,
     "torch_weights": _PATH,
 }
 

@@ -4,8 +4,8 @@ import re
 import unicodedata
 
 # Unicode's categories of what is no letter, number, sign or space: control and formatting
-# characters (an escape sequence moves a terminal's cursor, an override turns the direction of writing), halves
-# of characters, unassigned ones, and line breaks.
+# characters (an escape sequence moves a terminal's cursor, an override turns the direction of
+# writing), halves of characters, unassigned ones, and line breaks.
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 # What a spreadsheet takes for the beginning of a formula, also in full width. Where it separates
 # cells by semicolons, so does one in the text.

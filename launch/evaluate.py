@@ -45,6 +45,28 @@ _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes that decode ima
 _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
 
 
+def dataset_of(record, data_dir: str | None) -> str:
+    """What `--dataset` is to be for the data of a record.
+
+    A record names its data after their folder, which may be called like a set of another kind.
+
+    Args:
+      record: of a run.
+      data_dir: as given; where there is a folder `train` in it, it is an image folder.
+    """
+    import pathlib
+
+    from jaxeff import data
+
+    task, name = record.task, record.dataset.name
+    if "source" in task:
+        return task["source"]
+    if data_dir is not None and (pathlib.Path(data_dir).expanduser() / "train").is_dir():
+        return "image_folder"
+    is_sliced = "train_split" in task or "validation_split" in task
+    return name if name in data.names() or is_sliced else "image_folder"
+
+
 def main() -> int:
     """Evaluates what the flags name; returns the exit status."""
     import dataclasses
@@ -63,10 +85,7 @@ def main() -> int:
         variables, record = train.restore_variables(_WORKDIR.value, average=_EMA.value)
         model, dtype = networks.load_from_workdir(_WORKDIR.value, record), record.recipe["dtype"]
         image_size = _IMAGE_SIZE.value or record.task["image_size"]
-        dataset_name, of_run = _DATASET.value or record.dataset.name, record.task
-        is_sliced = "train_split" in of_run or "validation_split" in of_run
-        if _DATASET.value is None and dataset_name not in data.names() and not is_sliced:
-            dataset_name = of_run.get("source", "image_folder")
+        dataset_name, of_run = _DATASET.value or dataset_of(record, _DATA_DIR.value), record.task
         num_classes, weights = record.task["num_classes"], _WORKDIR.value
     else:
         from models import torch_weights
@@ -100,6 +119,12 @@ def main() -> int:
         dataset = dataclasses.replace(dataset, mean=mean, std=std)
     for note in dataset.notes:
         print(f"note: {note}", file=sys.stderr)
+    if _WORKDIR.value is not None and dataset.fingerprint != record.dataset.fingerprint:
+        print(
+            "note: these are not the data of the run, by their fingerprint "
+            f"{dataset.fingerprint:.8} and {record.dataset.fingerprint:.8}",
+            file=sys.stderr,
+        )
     if num_classes != len(dataset.class_names):
         raise UsageError(
             f"{weights} tells {num_classes} classes apart and {dataset.name} has "

@@ -44,7 +44,7 @@ class Texts:
     form: str
 
     def problem(self, value: str | int) -> str | None:
-        """What is wrong with a text, or a number as text; None where nothing is."""
+        """What is wrong with a text, or with a number as it is written; None where nothing is."""
         return None if re.fullmatch(self.pattern, str(value), re.ASCII) else f"give {self.form}"
 
 
@@ -86,23 +86,24 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "budget_precision": Texts(r"[\d.eE+-]+%?", "a fraction above 0, such as 10%"),
     "most_seeds": Numbers(1, 1000),
     # How it runs.
+    "accumulate": Numbers(1, 1_000_000),
     "num_workers": Numbers(0, 1024),
     "log_every": _COUNT,
     "checkpoint_every": Numbers(0, 1e9),
     "parallel": Numbers(1, 1024),
-    "accumulate": Numbers(1, 1_000_000),
-    "join_timeout": Numbers(1, 1e6),
     "threads": Numbers(1, 4096),
     "cores": Texts(r"\d{1,4}", "numbers of cores, such as 1,2"),
     "coordinator_address": Texts(r"([^\s:]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}", "HOST:PORT"),
     "num_processes": Numbers(1, 1_000_000),
     "process_id": Numbers(0, 999_999),
+    "join_timeout": Numbers(0, 1e6, above=True),
     "turns": Numbers(1, 10_000),
     "turn_seconds": Numbers(0, 86_400, above=True),
     "minutes": Numbers(0, 1e6),
     "steps": Numbers(1, 1_000_000),
     # What is planned.
     "devices": Numbers(1, 10_000_000),
+    "topology": Texts(r"\d{1,4}(x\d{1,4}){0,2}", "chips such as 4x4 or 2x2x1"),
     "attained": Numbers(0, 1, above=True),
     "price_per_chip_hour": Numbers(0, 1e9),
     "train_images": Numbers(1, 1e12),

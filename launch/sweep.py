@@ -32,6 +32,7 @@ import math
 import sys
 
 import cli
+import ranges
 from absl import flags
 
 _MODELS = flags.DEFINE_string(
@@ -290,9 +291,8 @@ def _read_config():
     try:
         with open(_CONFIG.value, encoding="utf-8") as file:
             settings = yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"--config={_CONFIG.value}: cannot be read ({reason})") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"--config={_CONFIG.value}: cannot be read ({error})") from error
     if not isinstance(settings, dict):
         raise UsageError(f"--config={_CONFIG.value}: give lines such as models: alexnet,vgg11")
     own = {flag.name for flag in flags.FLAGS.get_flags_for_module(sys.modules[__name__])}
@@ -307,6 +307,7 @@ def _read_config():
         value = ",".join(map(str, value)) if isinstance(value, list) else value
         try:
             flags.FLAGS[name].parse(str(value))
+            ranges.check(flags.FLAGS)
         except flags.Error as error:
             raise UsageError(f"--config={_CONFIG.value}: {error}") from error
 

@@ -1,6 +1,9 @@
 import functools
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -12,7 +15,7 @@ import models
 from jaxeff import data
 from jaxeff.tasks.image_classification import normalise
 from models.torch_weights import convert, read_state_dict, torch_name
-from tests.launch.commands import assert_one_line_and_exit_2, run_command, run_quickly
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
 from tests.models import seeded
 
 _evaluate = functools.partial(run_command, "evaluate")
@@ -109,3 +112,43 @@ def test_what_cannot_be_evaluated_is_one_line_and_exit_2(weights, tmp_path):
         ([f"--workdir={tmp_path}"], ["no run of train.py"]),
     ):
         assert_one_line_and_exit_2(run_quickly("evaluate", *flags), *words)
+
+
+# In a process of its own, since importing a command defines its flags.
+FIND = """
+import dataclasses, json, sys
+import evaluate
+from tests.records.example import run
+
+for name, settings, data_dir in json.loads(sys.argv[1]):
+    record = run()
+    record = dataclasses.replace(
+        record,
+        task={**record.task, **settings},
+        dataset=dataclasses.replace(record.dataset, name=name),
+    )
+    print(evaluate.dataset_of(record, data_dir))
+"""
+
+
+def test_a_folder_is_read_as_one_whatever_it_is_called(tmp_path):
+    images, prepared = tmp_path / "images", tmp_path / "prepared"
+    (images / "train").mkdir(parents=True)
+    (prepared / "imagenet2012").mkdir(parents=True)
+    cases = [
+        ("digits", {}, None, "digits"),
+        ("digits", {}, str(images), "image_folder"),
+        ("imagenet2012", {}, str(images), "image_folder"),
+        ("imagenet2012", {}, str(prepared), "imagenet2012"),
+        ("cifar10", {"train_split": "train[:90%]"}, None, "cifar10"),
+        ("flowers", {}, str(images), "image_folder"),
+        ("digits", {"source": "arrays"}, "mine.npz", "arrays"),
+    ]
+    found = subprocess.run(
+        [sys.executable, "-c", FIND, json.dumps([case[:3] for case in cases])],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'launch'}"},
+        check=True,
+    )
+    assert found.stdout.split() == [case[3] for case in cases]

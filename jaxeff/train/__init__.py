@@ -3,24 +3,36 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
-    from jaxeff.train import optimizers as optimizers
-    from jaxeff.train import schedules as schedules
-    from jaxeff.train import workdir as workdir
-    from jaxeff.train.accounting import training_cost as training_cost
-    from jaxeff.train.accounting import training_step_cost as training_step_cost
-    from jaxeff.train.evaluation import evaluate_variables as evaluate_variables
-    from jaxeff.train.evaluation import restore_variables as restore_variables
-    from jaxeff.train.hosts import ending_together as ending_together
-    from jaxeff.train.loop import train_to_target as train_to_target
-    from jaxeff.train.meeting import join_processes as join_processes
-    from jaxeff.train.recipe import Ema as Ema
-    from jaxeff.train.recipe import Phase as Phase
-    from jaxeff.train.recipe import Recipe as Recipe
-    from jaxeff.train.recipe import Timetable as Timetable
-    from jaxeff.train.recipe import check_optimizer as check_optimizer
-    from jaxeff.train.recipe import phase as phase
-    from jaxeff.train.recipe import steps_of as steps_of
-    from jaxeff.train.recipes import RECIPES as RECIPES
-    from jaxeff.train.recipes import resolve as resolve
-    from jaxeff.train.run import Run as Run
-    from jaxeff.train.run import target_metrics as target_metrics
+    from jaxeff.train import optimizers, schedules, workdir
+    from jaxeff.train.accounting import training_cost, training_step_cost
+    from jaxeff.train.evaluation import evaluate_variables, restore_variables
+    from jaxeff.train.hosts import ending_together
+    from jaxeff.train.loop import train_to_target
+    from jaxeff.train.meeting import join_processes
+    from jaxeff.train.recipe import Ema, Phase, Recipe, Timetable, check_optimizer, phase, steps_of
+    from jaxeff.train.recipes import RECIPES, resolve
+    from jaxeff.train.run import Run, target_metrics
+
+__all__ = [
+    "RECIPES",
+    "Ema",
+    "Phase",
+    "Recipe",
+    "Run",
+    "Timetable",
+    "check_optimizer",
+    "ending_together",
+    "evaluate_variables",
+    "join_processes",
+    "optimizers",
+    "phase",
+    "resolve",
+    "restore_variables",
+    "schedules",
+    "steps_of",
+    "target_metrics",
+    "train_to_target",
+    "training_cost",
+    "training_step_cost",
+    "workdir",
+]

@@ -171,11 +171,7 @@ def test_what_was_once_a_traceback_names_what_to_give(flags_of, command, argumen
         (
             "train",
             ["--model=alexnet", "--batch_size=2000", "--workdir=/dev/null/x"],
-<<<<<<< HEAD
-            ("901 training images",),
-=======
             ("training images; give at most that",),
->>>>>>> tstrangers
         ),
         ("train", ["--flagfile=/dev/null/none"], ("/dev/null/none",)),
     ],

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.records import validation
-from jaxeff.records.files import from_json
+from jaxeff.records.files import LARGEST_BYTES as LARGEST_RECORD
+from jaxeff.records.files import parse
 from jaxeff.records.record import Record
 
 # Of an archive, and of all that is in it.
@@ -62,8 +63,8 @@ def read_archive(path: str | os.PathLike) -> dict[str, Record]:
                     )
                 folder, _, name = member.name.rpartition("/")
                 if member.isfile() and name == "record.json":
-                    fields = json.loads(archive.extractfile(member).read())
-                    found[folder] = from_json(fields, f"{path}: {folder}")
+                    content = archive.extractfile(member).read(LARGEST_RECORD + 1)
+                    found[folder] = parse(content, f"{path}: {folder}")
     except (OSError, tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as error:
         reason = validation.one_line(str(error))
         raise UsageError(f"{path}: not a readable archive of records ({reason})") from error

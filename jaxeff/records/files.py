@@ -22,17 +22,34 @@ def read(path: str | os.PathLike) -> Record:
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = validation.one_line(str(error))
+        raise UsageError(f"{path}: not a readable record ({reason})") from error
+    return parse(content, str(path))
+
+
+def parse(content: bytes, source: str) -> Record:
+    """The record in the bytes of a `record.json`, of this version or an earlier one.
+
+    Args:
+      content: of the file.
+      source: where it is from, for the message.
+
+    Raises:
+      UsageError: it is too large, no JSON or no valid record.
+    """
+    try:
         if len(content) > LARGEST_BYTES:
             raise ValueError(f"a record has at most {LARGEST_BYTES / 1e6:.0f} MB")
         fields = json.loads(
             content.decode(), parse_constant=_refuse_constant, parse_int=_short_integer
         )
     except RecursionError as error:
-        raise UsageError(f"{path}: not a readable record (nested too deep)") from error
-    except (OSError, ValueError) as error:
+        raise UsageError(f"{source}: not a readable record (nested too deep)") from error
+    except ValueError as error:
         reason = validation.one_line(str(error))
-        raise UsageError(f"{path}: not a readable record ({reason})") from error
-    return from_json(fields, source=str(path))
+        raise UsageError(f"{source}: not a readable record ({reason})") from error
+    return from_json(fields, source)
 
 
 def from_json(fields: object, source: str = "record") -> Record:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.fuzz.targets import TARGETS
 
 # PyTorch takes seconds to import.
-QUICK = {"records": 20, "rows": 40, "flags": 100, "folders": 25, "weights": 60, "images": 80}
+QUICK = {"records": 10, "rows": 40, "flags": 100, "folders": 20, "weights": 40, "images": 80}
 SLOWEST_SECONDS = 20
 
 

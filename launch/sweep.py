@@ -99,8 +99,8 @@ _EMIT = flags.DEFINE_enum(
     "emit",
     None,
     ["tpu", "gke", "slurm"],
-    "Run nothing here, and write job files for Cloud TPU, Google Kubernetes Engine or Slurm below "
-    "--out, one job a missing run.",
+    "Run nothing here, and write job files for Cloud TPU, Google Kubernetes Engine or Slurm into "
+    "the folder jobs, one job a missing run; --out may be a bucket, gs://…",
 )
 _EMIT_SETTINGS = flags.DEFINE_string(
     "emit_settings", "", "Of the jobs: NAME=VALUE with commas between; what is missing is named."
@@ -120,6 +120,7 @@ def main() -> int:
 
     import sweep_results
     import sweep_runs
+    from etils import epath
 
     from jaxeff.measure import known
 
@@ -127,7 +128,8 @@ def main() -> int:
         print(known.as_markdown(known.known_rows()))
         return 0
     _read_config()
-    out = pathlib.Path(_OUT.value).expanduser()
+    # Jobs may write into a bucket, which is not looked at from here.
+    out = epath.Path(_OUT.value) if _EMIT.value else pathlib.Path(_OUT.value).expanduser()
     seeds, metric, levels = parse_seeds(_SEEDS.value), *parse_levels(_TARGET.value)
     precision = None if _UNTIL.value is None else _parse_fraction("until", _UNTIL.value)
     closely = _parse_fraction("budget_precision", _BUDGET_PRECISION.value)
@@ -137,7 +139,7 @@ def main() -> int:
         sweep_results.print_plan(runs, _PARALLEL.value)
         return 0
     if _EMIT.value:
-        return _emit(runs, out)
+        return _emit(runs)
     out.mkdir(parents=True, exist_ok=True)
     failed, budgets = [], {}
     with sweep_runs.Pool(_PARALLEL.value) as pool:
@@ -207,18 +209,20 @@ def _eval_every(dataset, folder):
     return next((text for text in ("0.25", "0.5") if whole / float(text) <= 0.05), "1")
 
 
-def _emit(runs, out):
-    """Writes the job files of the runs that are missing."""
+def _emit(runs):
+    """Writes the job files of the runs that are missing, of all where they go into a bucket."""
+    import pathlib
+
     from cloud import jobs
 
     from jaxeff.errors import UsageError
 
     settings = dict(part.partition("=")[::2] for part in _split(_EMIT_SETTINGS.value))
-    missing = [run for run in runs if not run.is_done]
+    missing = [run for run in runs if "://" in _OUT.value or not run.is_done]
     if not missing:
         raise UsageError(f"--emit={_EMIT.value}: every run is done")
     commands = [["jaxeff", "train", *run.flags()] for run in missing]
-    first, *others = jobs.emit(_EMIT.value, commands, out / _EMIT.value, settings)
+    first, *others = jobs.emit(_EMIT.value, commands, pathlib.Path("jobs"), settings)
     print(f"{first}: {len(missing)} runs; look at it, and at {len(others)} more files beside it")
     print(f"then run it: {'sbatch' if _EMIT.value == 'slurm' else 'bash'} {first}")
     return 0

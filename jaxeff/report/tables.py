@@ -15,6 +15,7 @@ from jaxeff.compute import IMAGENET_EPOCH_IMAGES, TERAFLOP_S_DAY, paper_flops
 from jaxeff.records import Record
 from jaxeff.report import publications, published
 from jaxeff.report.effective_compute import domain_gains
+from jaxeff.report.imagenet import is_imagenet
 from jaxeff.report.model_costs import ModelCost
 from jaxeff.report.published import Printed
 from jaxeff.report.trends import Point, months_between
@@ -207,7 +208,7 @@ def accuracy_table(metric: str, records: Sequence[Record]) -> Table:
         best = [
             100 * max(point.value(metric) for point in record.curve)
             for record in records
-            if record.dataset.name == "imagenet2012"
+            if is_imagenet(record)
             and record.model.name == names[row.model]
             and record.model.source is None
             and record.status in ("completed", "reached")

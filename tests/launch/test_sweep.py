@@ -272,19 +272,21 @@ def test_a_level_is_proposed_with_its_evidence(folder):
 
 
 def test_a_sweep_becomes_job_files(tmp_path):
-    flags = ("--models=alexnet,vgg11", "--seeds=0,1", f"--out={tmp_path}")
-    done = run_quickly("sweep", *flags, "--emit=slurm", "--emit_settings=nodes=2,gpus_per_node=4")
+    flags = ("--models=alexnet,vgg11", "--seeds=0,1", "--out=gs://bucket/digits")
+    settings = "--emit_settings=nodes=2,gpus_per_node=4"
+    done = run_quickly("sweep", *flags, "--emit=slurm", settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"sbatch {tmp_path}/slurm/slurm.sbatch" in done.stdout
-    commands = (tmp_path / "slurm" / "commands.txt").read_text().splitlines()
-    workdir = f"{tmp_path}/alexnet-digits-s0"
+    assert "sbatch jobs/slurm.sbatch" in done.stdout
+    commands = (tmp_path / "jobs" / "commands.txt").read_text().splitlines()
     assert commands[0] == (
-        f"jaxeff train --model=alexnet --dataset=digits --eval_every=1 --seed=0 --workdir={workdir}"
+        "jaxeff train --model=alexnet --dataset=digits --eval_every=1 --seed=0 "
+        "--workdir=gs://bucket/digits/alexnet-digits-s0"
     )
     assert len(commands) == 4
-    assert "#SBATCH --nodes=2" in (tmp_path / "slurm" / "slurm.sbatch").read_text()
-    missing = run_quickly("sweep", *flags, "--emit=tpu")
-    assert_one_line_and_exit_2(missing, "project", "missing")
+    assert "#SBATCH --nodes=2" in (tmp_path / "jobs" / "slurm.sbatch").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
+    wrong = run_quickly("sweep", *flags, "--emit=tpu", settings, cwd=tmp_path)
+    assert_one_line_and_exit_2(wrong, "there is no setting nodes")
 
 
 def test_levels_are_of_one_metric():

@@ -82,7 +82,7 @@ class Processes:
                     )
                 )
 
-    def wait(self, seconds=150):
+    def wait(self, seconds=400):
         """The exit statuses, and what each process said on standard error."""
         deadline = time.monotonic() + seconds
         try:
@@ -94,7 +94,7 @@ class Processes:
             (self.folder / f"{number}.err").read_text() for number in range(len(self.started))
         ]
 
-    def wait_for(self, file, condition, seconds=150):
+    def wait_for(self, file, condition, seconds=400):
         deadline = time.monotonic() + seconds
         while not ((self.folder / file).exists() and condition((self.folder / file).read_text())):
             assert time.monotonic() < deadline
@@ -240,7 +240,7 @@ def test_slurm_announces_its_processes(tmp_path):
         )
         for i in range(2)
     ]
-    outputs = [process.communicate(timeout=150)[0] for process in started]
+    outputs = [process.communicate(timeout=400)[0] for process in started]
     assert [process.returncode for process in started] == [3, 3]
     assert "in 2 process(es)" in outputs[0]
 

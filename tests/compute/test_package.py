@@ -68,4 +68,4 @@ def test_counting_imports_jax_alone_and_compiles_nothing():
     on_cpu = os.environ | {"JAX_PLATFORMS": "cpu"}  # a GPU's libraries are blocked
     done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, env=on_cpu)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["jaxeff", "jaxeff.errors"]
+    assert done.stdout.split() == ["jaxeff", "jaxeff.cells", "jaxeff.errors"]

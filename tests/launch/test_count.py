@@ -24,6 +24,7 @@ def test_json_holds_both_counts_beside_the_papers_number():
     assert row["compute_exact_macs"] == 3 * 144_907_992 * 20 * 1.28e6
 
 
+@pytest.mark.slow
 def test_csv_has_a_line_for_each_model():
     finished = _count("--models=shufflenet_v2_x0_5,alexnet", "--image_size=64", "--format=csv")
     rows = list(csv.DictReader(io.StringIO(finished.stdout)))

@@ -104,6 +104,7 @@ def test_all_that_cannot_be_read_is_named_before_the_first_step(folder, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_replaced_and_the_same_run_goes_on(folder, tmp_path):
     workdir = tmp_path / "run"
     arguments = flags(folder, workdir)

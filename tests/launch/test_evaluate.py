@@ -64,6 +64,7 @@ def test_pytorch_weights_are_measured_over_every_image(weights):
     assert result["loss"] == pytest.approx(losses.mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_pth_file_holds_the_same_weights(weights, tmp_path):
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[bench]'")
     path, state = weights

@@ -313,6 +313,7 @@ def test_what_lies_beside_the_file_is_what_it_imports_and_ours_stay_ours(write, 
 COMMON = ("--dataset=synthetic", "--image_size=8", "--workdir=run")
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_file_goes_on_with_the_same_and_is_evaluated_from_the_copy(write, tmp_path):
     write(NET)
     flags = ("--model=mynet.py:MyNet", "--model_args=width=4", "--epochs=1", *COMMON)

@@ -58,6 +58,7 @@ def test_a_plan_follows_from_count_bytes_and_roofline():
     assert "TPU v3" in plan["assumptions"]["device_kind"]
 
 
+@pytest.mark.slow
 def test_hosts_that_are_too_slow_bind_and_the_table_says_so():
     finished = _plan(
         "--models=shufflenet_v2",

@@ -1,10 +1,8 @@
 """Proposes the level of a data set from many runs of a reference network.
 
-A level is worth measuring after the knee of the reference's curve: below it every network crosses
-in its first epochs (MLPerf chooses its targets so, Mattson et al. 2020). The reference must get
-there: nineteen of twenty seeds. And among those levels it is the one at which the seeds agree best,
-since a crossing while the rate is still high is a matter of noise (AlgoPerf's runs differ by 4 % of
-their steps at such a level, by 1 % at one that is met while the rate falls).
+A level is worth measuring just after the knee of the reference's curve: below it every network
+crosses in its first epochs, far above it on a plateau, where noise decides when (MLPerf chooses its
+targets so, Mattson et al. 2020). And the reference must get there: nineteen of twenty seeds.
 """
 
 import math
@@ -68,9 +66,8 @@ def propose_level(runs: Sequence[Record], metric: str, step: float = 0.01) -> Pr
     """The level that the reference's curves speak for.
 
     The knee is the point of the curve of medians over seeds that lies farthest from the straight
-    line between its ends (Satopaa et al. 2011, "Kneedle"). The level is a multiple of `step`, no
-    easier than the metric at the knee, that enough seeds reach and end at; of several, the one to
-    which their compute differs least, the easier one if two are alike.
+    line between its ends (Satopaa et al. 2011, "Kneedle"). The level is the first multiple of
+    `step` that is no easier than the metric at the knee, if enough seeds reach it.
 
     Args:
       runs: of the reference, one a seed, each over its whole schedule, evaluated at the same steps.
@@ -98,15 +95,11 @@ def propose_level(runs: Sequence[Record], metric: str, step: float = 0.01) -> Pr
     best = max(sign * point.value(metric) for run in runs for point in run.curve)
     numbers = range(first - BEFORE_KNEE, max(first, math.floor(best / step + 1e-9)) + 1)
     candidates = [_candidate(runs, metric, direction, sign * n * step) for n in numbers]
-    fit = [
-        one
-        for one in candidates[BEFORE_KNEE:]
-        if min(one.reached, one.ended) >= REACHED * len(runs) and one.spread is not None
-    ]
-    chosen = min(fit, key=lambda one: one.spread, default=None)
+    chosen = candidates[BEFORE_KNEE]
+    is_reached = chosen.reached >= REACHED * len(runs)
     return Proposal(
         metric=metric,
-        level=chosen and chosen.level,
+        level=chosen.level if is_reached else None,
         knee_epoch=float(epochs[knee]),
         knee=float(median[knee]),
         seeds=len(runs),

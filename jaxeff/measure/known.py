@@ -71,9 +71,14 @@ def rows_of(
     for dataset, by_model in datasets.items():
         known = levels.get(dataset, {})
         crossed = {m: [r for r in found if not is_of_search(r)] for m, found in by_model.items()}
-        searched = {m: [r for r in found if is_of_search(r)] for m, found in by_model.items()}
-        budgets = {model: budget(found) for model, found in searched.items() if found}
         to_level = known.get("level"), known.get("metric")
+        searched = {m: [r for r in found if is_of_search(r)] for m, found in by_model.items()}
+        if known:  # A search says nothing of another level than its own.
+            searched = {
+                m: [r for r in found if (r.target.value, r.target.metric) == to_level]
+                for m, found in searched.items()
+            }
+        budgets = {model: budget(found) for model, found in searched.items() if found}
         rows += table(crossed, known.get("reference"), *to_level, budgets)
     return rows
 

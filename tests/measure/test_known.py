@@ -70,3 +70,17 @@ def test_a_table_of_runs_worked_by_hand():
     (never, *_) = known.rows_of(missed, {"d": levels["d"] | {"level": 0.95}})
     assert math.isinf(never.train_flops.value)
     assert "3, 3 missed | never" in known.as_markdown([never])
+
+
+def test_a_search_for_another_level_says_nothing_of_this_one():
+    def searched(level):
+        run = example.run("alexnet", (0.9,), level=level)
+        recipe = {**run.recipe, "epochs": 2.0, "eval_every": 4.0}
+        return dataclasses.replace(run, recipe=recipe, status="completed")
+
+    crossed = example.run("alexnet", (0.4, 0.9), level=0.5)
+    levels = {"d": {"metric": "top1", "level": 0.5, "reference": "alexnet"}}
+    (found,) = known.rows_of({"a": crossed, "b": searched(0.5)}, levels)
+    assert found.budget.lengths == [(2.0, 1, 1)]
+    (other,) = known.rows_of({"a": crossed, "b": searched(0.8)}, levels)
+    assert other.budget is None

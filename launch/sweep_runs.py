@@ -273,20 +273,21 @@ def search_budgets(
 
     Args:
       pool: that runs them.
-      configurations: that have records, whose recipes tell where the search starts.
+      configurations: whose records of these seeds tell where the search starts.
       seeds: of every length.
       precision: as `measure.next_length` takes it.
 
     Returns:
       Runs that failed, with the reason, and the budgets that are known, by configuration's name.
     """
-    found = {c: [] for c in configurations if c.records()}
+    found = {c: [] for c in configurations if any(r.seed in seeds for r in c.records())}
     open_, failed, budgets = list(found), [], {}
     while open_ and not pool.interrupted:
         lengths, runs = {}, []
         for configuration in open_:
-            own = configuration.records()[0].recipe["epochs"]
-            length = measure.next_length(found[configuration], own, precision)
+            crossed = [r for r in configuration.records() if r.seed in seeds]
+            own, first = crossed[0].recipe["epochs"], measure.first_length(crossed)
+            length = measure.next_length(found[configuration], own, precision, first)
             if length is None:
                 budgets[configuration.name] = measure.budget(found[configuration])
             else:

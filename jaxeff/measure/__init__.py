@@ -1,6 +1,13 @@
 """Many runs: what several seeds of one configuration say of its compute to a level."""
 
-from jaxeff.measure.budget import EVALUATED_EVERY, Budget, budget, is_of_search, next_length
+from jaxeff.measure.budget import (
+    EVALUATED_EVERY,
+    Budget,
+    budget,
+    first_length,
+    is_of_search,
+    next_length,
+)
 from jaxeff.measure.crossing import Crossing, common_stop, crossing
 from jaxeff.measure.interval import (
     Estimate,
@@ -28,6 +35,7 @@ __all__ = [
     "compute_to_level",
     "crossing",
     "factor",
+    "first_length",
     "is_of_search",
     "known_spread",
     "next_length",

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -212,7 +213,9 @@ def test_every_flag_is_in_the_name_of_a_run(folder):
     assert not os.path.exists(folder / "out")
     # What is shown only makes no other run.
     flags = _flags(folder, "Wide", further="--lr=0.5 --log_every=1 --noprofile --num_workers=0")
-    assert run_quickly("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout == plan
+    again = run_quickly("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
+    assert re.findall("^(.*-s0):", again, re.M) == re.findall("^(.*-s0):", plan, re.M) != []
+    assert re.search(r"takes \d+:\d\d:\d\d at most", plan)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ and reached by nineteen of twenty seeds.
 Each run has a folder of its own below --out and is a process of its own. Runs that are done are not
 run again; the same command goes on after an interruption, a failure or a change of --parallel. A
 run that diverges or does not reach the level counts as one that needs infinitely much. Afterwards
---out holds factors.csv, and report/ with everything.
+--out holds factors.csv and factors.png, and report/ with everything.
 
 Exit status: 0 every run is done; 1 some failed, and the table is of the others; 75 interrupted, run
 the same command again; 2 wrong flags.
@@ -106,7 +106,10 @@ _EMIT_SETTINGS = flags.DEFINE_string(
     "emit_settings", "", "Of the jobs: NAME=VALUE with commas between; what is missing is named."
 )
 _KNOWN = flags.DEFINE_bool(
-    "known", False, "Print what was measured and comes with the package, and run nothing."
+    "known",
+    False,
+    "Print what was measured and comes with the package, and run nothing; --out gets it as a table "
+    "and a picture.",
 )
 _PACK = flags.DEFINE_string(
     "pack", None, "Also write the records below --out into one file, such as runs.tar.xz."
@@ -126,6 +129,10 @@ def main() -> int:
 
     if _KNOWN.value:
         print(known.as_markdown(known.known_rows()))
+        if flags.FLAGS["out"].present:
+            folder = pathlib.Path(_OUT.value).expanduser()
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep_results.write_factors(known.known_rows(), folder)
         return 0
     _read_config()
     # Jobs may write into a bucket, which is not looked at from here.

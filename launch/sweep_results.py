@@ -9,6 +9,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import cli
 import sweep_runs
@@ -144,11 +145,10 @@ def tables(
 
 
 def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
-    """Writes `out/factors.csv` and prints it: seeds, level and interval beside each number."""
+    """Prints the rows: seeds, level and interval beside each number; `write_factors` too."""
     if not rows:
         return
-    path = out / "factors.csv"
-    write_atomically(path, measure.as_csv(rows).encode())
+    path = write_factors(rows, out)
     for row in rows:
         missed = f", {row.train_flops.missed} never got there" if row.train_flops.missed else ""
         print(f"\n{row.name}: {len(row.records)} seeds to {row.metric} {row.level:g}{missed}")
@@ -169,6 +169,18 @@ def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
     if not any(row.reference for row in rows):
         print(f"{reference} was not measured, so there are no factors: --reference=NAME")
     print(f"medians over the seeds with 95 % intervals; all of it in {path}")
+
+
+def write_factors(rows: Sequence[measure.Row], out: pathlib.Path) -> pathlib.Path:
+    """Writes `out/factors.csv` and, where there are factors, `factors.png`; returns the first."""
+    from jaxeff.report import factor_figure, figures
+
+    path = out / "factors.csv"
+    write_atomically(path, measure.as_csv(rows).encode())
+    if any(row.factor is not None for row in rows):
+        picture, _ = figures.render(factor_figure.draw_factors(rows))
+        write_atomically(path.with_suffix(".png"), picture)
+    return path
 
 
 def pack(out: pathlib.Path, path: pathlib.Path) -> None:

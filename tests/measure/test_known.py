@@ -40,12 +40,32 @@ def test_the_level_of_the_digits_is_the_one_that_was_found():
 def test_the_spread_of_one_run_is_the_deviation_of_its_kind():
     row = next(row for row in known.known_rows() if row.spread is not None)
     first = row.records[0]
-    found = known_spread(first.model.name, first.dataset.name)
+    another = dataclasses.replace(first, seed=99, curve=())
+    found = known_spread(another)
     assert found.relative == row.spread
     assert found.seeds == row.train_flops.seeds - row.train_flops.missed
     assert f"{found.relative:.0%}" in found.text()
-    assert known_spread("no_such_model", first.dataset.name) is None
-    assert known_spread(first.model.name, "no_such_data") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("model", {"name": "no_such_model"}),
+        ("model", {"source": "0" * 64}),
+        ("model", {"args": {"width": 0.5}}),
+        ("dataset", {"fingerprint": "0" * 64}),
+        ("recipe", {"lr": 0.123}),
+        ("recipe", {"name": "paper"}),
+        ("recipe", {"epochs": 3.0}),
+        ("task", {"image_size": 32}),
+    ],
+)
+def test_the_spread_of_another_kind_is_not_known(part, changes):
+    first = next(row for row in known.known_rows() if row.spread is not None).records[0]
+    was = getattr(first, part)
+    new = was | changes if isinstance(was, dict) else dataclasses.replace(was, **changes)
+    assert known_spread(first) is not None
+    assert known_spread(dataclasses.replace(first, **{part: new})) is None
 
 
 def test_a_table_of_runs_worked_by_hand():

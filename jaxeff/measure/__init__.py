@@ -19,10 +19,12 @@ from jaxeff.measure.interval import (
 )
 from jaxeff.measure.known import Spread, known_spread
 from jaxeff.measure.level import Proposal, propose_level
+from jaxeff.measure.order import Agreement, rank_agreement
 from jaxeff.measure.table import Row, as_csv, table, text
 
 __all__ = [
     "EVALUATED_EVERY",
+    "Agreement",
     "Budget",
     "Crossing",
     "Estimate",
@@ -41,6 +43,7 @@ __all__ = [
     "next_length",
     "paired_factor",
     "propose_level",
+    "rank_agreement",
     "relative_spread",
     "seeds_needed",
     "table",

@@ -93,6 +93,11 @@ _FIND_LEVEL = flags.DEFINE_bool(
     "Train --reference through its whole schedule, and propose the data set's level from its "
     "curves; give twenty seeds.",
 )
+_KEEP_CHECKPOINTS = flags.DEFINE_bool(
+    "keep_checkpoints",
+    True,
+    "Keep the last two checkpoints of runs that are done, for evaluate.py. AlexNet's take 1.4 GB.",
+)
 _REPORT = flags.DEFINE_bool("report", True, "Write OUT/report at the end.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs and their time, and run none.")
 _EMIT = flags.DEFINE_enum(
@@ -149,7 +154,7 @@ def main() -> int:
         return _emit(runs)
     out.mkdir(parents=True, exist_ok=True)
     failed, budgets = [], {}
-    with sweep_runs.Pool(_PARALLEL.value) as pool:
+    with sweep_runs.Pool(_PARALLEL.value, _KEEP_CHECKPOINTS.value) as pool:
         while runs and not pool.interrupted:
             failed += pool.do(runs)
             runs = [] if pool.interrupted else _further_runs(configurations, failed, precision)

@@ -37,10 +37,10 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
         )
         base = baseline_of(list(cheapest.values()), BASELINE)
         for name, (theirs, here) in zip(names, places, strict=True):
-            factor = their_factor = None
-            if base is not None:
+            factor = None
+            if base is not None and name != BASELINE:
                 factor = measure.factor(base.crossings(), cheapest[name].crossings())
-                their_factor = printed[BASELINE] / printed[name]
+            their_factor = printed[BASELINE] / printed[name]
             rows.append(
                 (
                     group.label,

@@ -29,6 +29,8 @@ def test_networks_stand_in_the_papers_order_with_both_places_and_factors():
     assert [row["the paper's place"] for row in rows] == [4, 3, 2, 1]
     assert [row["place here"] for row in rows] == [4, 3, 2, 1]
     printed = {row.our_name: row.printed_compute for row in published.alexnet_level()}
+    assert rows[1]["times less, the paper"] == 1
+    assert rows[1]["times less, here"] is None, "AlexNet is what the others are compared with"
     last = rows[-1]
     assert last["times less, the paper"] == printed["alexnet"] / printed["shufflenet_v2"]
     # Crossings lie in the middle of the evaluations' gaps.

@@ -3,6 +3,7 @@
 from __future__ import annotations  # `measured` would import SciPy, which takes a second.
 
 import dataclasses
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -35,12 +36,14 @@ class Analysis:
       tables: all tables, in the order in which the page shows them.
       audit: the audit of the printed numbers.
       effective: inputs of the effective compute.
-      records: the valid records.
+      records: the valid records of the reader.
+      shipped: records that came with the package.
       refused: one line for each file that holds no valid record.
       baseline: name of the model against which factors of records are.
       results: the records by configuration, for each data set and level.
       comparisons: the configurations at every level, where that is an accuracy's.
       findings: what the records found.
+      day: on which the report was made.
     """
 
     conventions: Mapping[str, list[Point]]
@@ -54,6 +57,13 @@ class Analysis:
     results: Mapping[Group, Sequence[Result]] = dataclasses.field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
     findings: Sequence[Finding] = ()
+    shipped: Sequence[Record] = ()
+    day: datetime.date = datetime.date(1970, 1, 1)
+
+    @property
+    def every_record(self) -> list[Record]:
+        """The reader's, then those that came with the package."""
+        return [*self.records, *self.shipped]
 
     def factors(self) -> dict[str, float]:
         """The factor from the frontier's first model to its last, by the convention's label."""
@@ -71,21 +81,26 @@ def analyse(
     effective: EffectiveCompute | None = None,
     baseline: str = tables.BASELINE,
     known_spread: KnownSpread | None = None,
+    shipped: Sequence[Record] = (),
+    day: datetime.date | None = None,
 ) -> Analysis:
     """Recomputes everything.
 
     Args:
-      records: valid run records.
+      records: valid run records of the reader.
       refused: what to say of each file that holds no valid record.
       imported: rows of `exchange.read`.
       effective: inputs of the effective compute; the paper's by default.
       baseline: name of the model against which factors of records are.
       known_spread: how much runs of a model differ on a data set, for single runs.
+      shipped: records that came with the package, which are told apart from the reader's.
+      day: on which the report is made; today by default.
 
     Raises:
       UsageError: there are records, none of them of a `baseline` that was asked for.
     """
-    names = sorted({record.model.name for record in records})
+    every = [*records, *shipped]
+    names = sorted({record.model.name for record in every})
     if baseline not in names and baseline != tables.BASELINE:
         known = f"there are {', '.join(names)}" if names else "there are no records"
         raise UsageError(f"--baseline={baseline}: no record is of that model; {known}")
@@ -95,8 +110,8 @@ def analyse(
         tables.table1(),
         tables.table2(),
         tables.table3(costs),
-        tables.accuracy_table("top5", records),
-        tables.accuracy_table("top1", records),
+        tables.accuracy_table("top5", every),
+        tables.accuracy_table("top1", every),
         _trends_table(conventions),
         _leave_one_out_table(conventions),
         _next_table(conventions),
@@ -104,15 +119,22 @@ def analyse(
         _inference_table(costs),
     ]
     results, comparisons, findings = {}, [], []
-    if records:
+    if every:
         from jaxeff import measure
         from jaxeff.report import budgets, levels, measured
 
-        searched = [record for record in records if measure.is_of_search(record)]
+        searched = [record for record in every if measure.is_of_search(record)]
         crossed = [record for record in records if not measure.is_of_search(record)]
-        results, drawn = measured.results(crossed, known_spread), curves_by_group(crossed)
+        theirs = [record for record in shipped if not measure.is_of_search(record)]
+        results = measured.results(crossed, known_spread, theirs)
+        drawn = curves_by_group(crossed, theirs)
         comparisons = [
-            levels.compare(group, within, measured.baseline_of(within, baseline))
+            levels.compare(
+                group,
+                within,
+                measured.baseline_of(within, baseline),
+                measured.baseline_of(within, baseline, shipped=True),
+            )
             for group, within in results.items()
             if group in drawn
         ]
@@ -123,7 +145,7 @@ def analyse(
             budgets.table(searched, results, baseline),
             levels.levels_table(comparisons, baseline),
             levels.dominance_table(comparisons),
-            tables.runs(records),
+            tables.runs(records, shipped),
         ]
     return Analysis(
         conventions,
@@ -137,6 +159,8 @@ def analyse(
         results,
         comparisons,
         findings,
+        shipped,
+        day or datetime.datetime.now(datetime.UTC).date(),
     )
 
 
@@ -256,12 +280,31 @@ def _inference_table(costs):
     return Table("inference", "Inference: less compute to use a network", columns, tuple(rows), how)
 
 
-def curves_by_group(records: Sequence[Record]) -> dict[Group, dict[str, Record]]:
+def curves_by_group(
+    records: Sequence[Record], shipped: Sequence[Record] = ()
+) -> dict[Group, dict[str, Record]]:
     """Records with a curve to an accuracy, by group and by a name that tells them apart.
 
     Records whose target is another metric, and those of a search for a budget, stand in the tables
-    alone.
+    alone. Where a group has records of both kinds, the names of the reader's say so.
+
+    Args:
+      records: of the reader.
+      shipped: that came with the package.
     """
+    own, theirs = _curves_by_group(records), _curves_by_group(shipped)
+    found = {}
+    for group in own | theirs:
+        mine = own.get(group, {})
+        if group in theirs:
+            from jaxeff.report.measured import YOURS
+
+            mine = {name + YOURS: record for name, record in mine.items()}
+        found[group] = mine | theirs.get(group, {})
+    return found
+
+
+def _curves_by_group(records):
     if not records:
         return {}
     from jaxeff import measure

@@ -458,15 +458,20 @@ def _transformations(described):
     return ", ".join(texts)
 
 
-def runs(records: Sequence[Record]) -> Table:
-    """Every record: what it measured, and how to trace it."""
+def runs(records: Sequence[Record], shipped: Sequence[Record] = ()) -> Table:
+    """Every record: what it measured, and how to trace it.
+
+    Args:
+      records: of the reader.
+      shipped: that came with the package.
+    """
     rows = []
-    for record in records:
+    for i, record in enumerate((*records, *shipped)):
         software, commit = record.software, record.software.git_commit
         rows.append(
             (
                 record.run_id,
-                record.created,
+                "yours" if i < len(records) else "with jaxeff",
                 group_of(record).label,
                 record.model.name,
                 publications.date_text(record),
@@ -484,11 +489,12 @@ def runs(records: Sequence[Record]) -> Table:
                 record.command,
                 record.environment.kernels,
                 record.environment.cpu_model,
+                record.created,
             )
         )
     columns = (
         "run",
-        "created",
+        "measured",
         "data and level",
         "model",
         "published",
@@ -506,8 +512,13 @@ def runs(records: Sequence[Record]) -> Table:
         "command",
         "kernels",
         "cpu_model",
+        "created",
     )
-    how = "Compute is up to the crossing, or to the end of a run that did not reach its target."
+    how = (
+        "Compute is up to the crossing, or to the end of a run that did not reach its target. "
+        "Records that come with jaxeff are read at the level of their data set; the target of "
+        "their command may be a harder one."
+    )
     return Table("runs", "Every record", columns, tuple(rows), how)
 
 

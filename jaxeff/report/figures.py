@@ -29,21 +29,26 @@ MOST_CURVES = 16
 MOST_BANDS = 5
 
 
-def render(figure: Figure) -> tuple[bytes, bytes]:
-    """PNG and SVG files of a figure. The same figure gives the same bytes."""
-    files = []
-    with matplotlib.rc_context({"svg.hashsalt": "jaxeff", "svg.fonttype": "none"}):
-        for format_, metadata in (("png", None), ("svg", {"Date": None})):
+def render(figure: Figure) -> dict[str, bytes]:
+    """PNG, SVG and PDF of a figure, by their endings. The same figure gives the same bytes."""
+    figure.draw_without_rendering()
+    # Laid out once for the three.
+    figure.set_layout_engine("none")
+    files = {}
+    fonts = {"svg.hashsalt": "jaxeff", "svg.fonttype": "none", "pdf.fonttype": 42}
+    dateless = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context(fonts):
+        for kind, metadata in dateless.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=format_, metadata=metadata)
-            files.append(buffer.getvalue())
-    return tuple(files)
+            figure.savefig(buffer, format=kind, metadata=metadata)
+            files[kind] = buffer.getvalue()
+    return files
 
 
 def draw(analysis: Analysis) -> dict[str, Figure]:
     """All figures, by file name; the factor by level where there is one."""
     figures = {
-        "figure2": schedules(analysis.records),
+        "figure2": schedules(analysis.every_record),
         "figure3": frontier(analysis),
         "figure4": learning_curves(analysis),
         "figure5": effective_compute(analysis.effective),
@@ -228,7 +233,7 @@ def learning_curves(analysis: Analysis) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("training compute, teraflop/s-days")
     axes.grid(True, alpha=0.25)
-    groups = curves_by_group(analysis.records)
+    groups = curves_by_group(analysis.records, analysis.shipped)
     if not groups:
         rows = published.alexnet_level()
         computes = [row.printed_compute / TERAFLOP_S_DAY for row in rows]

@@ -243,7 +243,8 @@ def levels_table(comparisons: Sequence[Comparison], baseline: str) -> Table:
         f"with {baseline}"
         + (f", of which no run is over for {'; '.join(without)}." if without else ".")
     )
-    return Table("levels", "The factor at every level", columns, tuple(rows), how)
+    matrix = ("to", "level, %", "factor")
+    return Table("levels", "The factor at every level", columns, tuple(rows), how, matrix)
 
 
 def dominance_table(comparisons: Sequence[Comparison]) -> Table:
@@ -281,4 +282,8 @@ def dominance_table(comparisons: Sequence[Comparison]) -> Table:
         "factor is that of the level at which they are closest: where its interval lies above 1, "
         "more than chance separates them."
     )
-    return Table("dominance", "Which configuration dominates which", columns, tuple(rows), how)
+    title, matrix = (
+        "Which configuration dominates which",
+        ("configuration", "dominates", "least factor"),
+    )
+    return Table("dominance", title, columns, tuple(rows), how, matrix)

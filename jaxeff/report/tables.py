@@ -33,6 +33,8 @@ class Table:
       columns: headings, with units.
       rows: raw values; None leaves a cell empty.
       how: how the numbers were made.
+      matrix: names of the columns that are rows, columns and cells of the matrix which the page
+        shows instead, where rows are a cross product.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     how: str
+    matrix: tuple[str, str, str] | None = None
 
 
 CONVENTIONS = {

@@ -8,7 +8,8 @@ import pytest
 
 from jaxeff import records
 from jaxeff.report import files, page
-from jaxeff.report.analysis import analyse, curves_by_group, page_data
+from jaxeff.report.analysis import analyse, curves_by_group
+from jaxeff.report.charts import page_data
 from tests.records.example import GROWING, averaged, regression, run
 
 VERSION1 = pathlib.Path(__file__).parents[1] / "records" / "version1"

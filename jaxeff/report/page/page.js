@@ -99,9 +99,10 @@
   function layout(changes) {
     const axis = {
       gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: false,
-      fixedrange: true, title: { standoff: 8 },
+      fixedrange: true, tickangle: 0, tickfont: { size: narrow() ? 11 : 12 },
     };
     const { xaxis, yaxis, legend, margin, ...rest } = changes;
+    const titled = (changed) => (changed?.title ? { ...changed, title: { standoff: 6, font: { size: 13 }, ...changed.title } } : changed);
     return {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
@@ -111,8 +112,8 @@
       legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", font: { size: 12 }, ...legend },
       dragmode: false,
       ...rest,
-      xaxis: { ...axis, ...xaxis },
-      yaxis: { ...axis, ...yaxis },
+      xaxis: { ...axis, ...titled(xaxis) },
+      yaxis: { ...axis, ...titled(yaxis) },
     };
   }
   const config = { displayModeBar: false, responsive: false };
@@ -479,7 +480,7 @@
         const kinds = (kind) => points.filter((point) => point.kind === kind);
         const others = kinds("published").filter((point) => !isBest.has(point));
         const chart = byId("frontier-chart");
-        const margin = { l: narrow() ? 54 : 62, r: 14, t: narrow() ? 62 : 34, b: 44 };
+        const margin = { l: 30 + 6.6 * Math.max(...y.ticktext.map((text) => text.length)), r: 14, t: narrow() ? 62 : 34, b: 44 };
         const area = { l: margin.l, r: chart.clientWidth - margin.r, t: margin.t, b: chart.clientHeight - margin.b };
         const scale = (value) => (y.type === "log" ? Math.log10(value) : value);
         const toX = (date) => area.l + ((Date.parse(date) - x[0]) / (x[1] - x[0])) * (area.r - area.l);
@@ -509,7 +510,7 @@
             x: [...line.dates, ...[...line.dates].reverse()], y: [...line.high, ...[...line.low].reverse()],
             fill: "toself", fillcolor: colour("band"), line: { width: 0 },
           }, {
-            name: "fitted line, 95 % band", legendgroup: "line", hoverinfo: "skip", mode: "lines",
+            name: "fitted line, 95 % band", legendgroup: "line", legendrank: 2000, hoverinfo: "skip", mode: "lines",
             x: line.dates, y: line.compute, line: { color: colour("best"), dash: "dot", width: 1.5 },
           }] : []),
           trace("other models", others, colour("rest"), "circle", 8),
@@ -617,7 +618,7 @@
       const kept = medians(group, chosen).filter(({ points }) => points.length);
       const values = kept.flatMap(({ points }) => points.flatMap(({ at }) => at)).filter(Boolean);
       const unit = unitOf(values, form.convention.value);
-      const x = computeAxis(values, unit, form.logarithmic.checked, narrow() ? 4 : 8);
+      const x = computeAxis(values, unit, form.logarithmic.checked, narrow() ? 4 : 9);
       return [unit, x, kept.flatMap(({ configuration, i, points }) => {
         const known = points.filter(({ at }) => at[1] !== null);
         const shade = shadeOf(i);
@@ -653,7 +654,7 @@
       })));
       const values = kept.flatMap(({ run }) => run.curve.map((point) => point[column]));
       const unit = unitOf(values.length ? values : [1], form.convention.value);
-      const x = computeAxis(values.length ? values : [1, 10], unit, form.logarithmic.checked, narrow() ? 4 : 8);
+      const x = computeAxis(values.length ? values : [1, 10], unit, form.logarithmic.checked, narrow() ? 4 : 9);
       const traces = kept.map(({ run, way, values: accuracies, name }) => {
         const i = places.get(run.of), shade = shadeOf(i);
         const showlegend = !way && !named.has(i) && Boolean(named.add(i));
@@ -677,9 +678,9 @@
       else {
         draw("curves", traces, {
           showlegend: true,
-          margin: { t: legendRoom(new Set(traces.map((trace) => trace.legendgroup)).size), b: 48, l: narrow() ? 46 : 56 },
+          margin: { t: legendRoom(new Set(traces.map((trace) => trace.legendgroup)).size), b: 48, l: 52 },
           xaxis: { ...x, low: undefined, high: undefined, title: { text: `training compute, ${unit.title}` } },
-          yaxis: { title: { text: byRun ? "accuracy, %" : `level, % ${group.accuracy}` }, range: [0, 101] },
+          yaxis: { title: { text: byRun ? "accuracy, %" : `level, % ${group.accuracy}` }, range: [byRun ? 0 : Math.max(0, Math.min(...traces.flatMap(({ y }) => y)) - 8), 101] },
           shapes: own ? [{
             type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * group.level, y1: 100 * group.level,
             line: { color: colour("soft"), dash: "dot", width: 1 },
@@ -776,7 +777,7 @@
       const ticks = logTicks(range[0], range[1], 10);
       if (!traces.length) drawNothing("factor", "No model is chosen.");
       else draw("factor", traces, {
-        showlegend: true, margin: { t: legendRoom(chosen.length), l: narrow() ? 48 : 56 },
+        showlegend: true, margin: { t: legendRoom(chosen.length), l: 66 },
         xaxis: { title: { text: `level, % ${group.accuracy}` } },
         yaxis: {
           type: "log", range: range.map(Math.log10), tickvals: ticks, ticktext: ticks.map((tick) => `${digits(tick)} ×`),
@@ -921,7 +922,7 @@
         base: parts.map(([, start]) => log(start)),
         y: parts.map(([, , factor]) => log(factor)),
         text: parts.map(([, , factor]) => `${words(factor)} ×`),
-        textposition: "outside",
+        textposition: "outside", constraintext: "none", textfont: { size: narrow() ? 11 : 13 },
         cliponaxis: false,
         hoverinfo: "x+text",
         marker: {
@@ -1006,7 +1007,7 @@
         chosen.element.closest("section").classList.add("embedded");
       }
       chosen.apply(parameters);
-      chosen.element.scrollIntoView({ block: "start" });
+      chosen.element.scrollIntoView({ block: "nearest" });
     } else if (name.startsWith("run-") && byId(name)) {
       byId(name).closest("details").open = true;
       byId(name).scrollIntoView({ block: "center" });

@@ -33,7 +33,7 @@ class Cell:
     Attributes:
       text: what is seen.
       raw: what rows are sorted by.
-      kind: `number`, `long` text or neither.
+      kind: `number`, `medium` or `long` text, or neither.
       url: where the text leads, or None.
       note: a second, smaller line.
       anchor: of the row, which others link to.
@@ -173,16 +173,13 @@ def _cell(column, values, source_address=None):
     if len(values) == 3:
         if value is None:
             return Cell("", kind="number")
-        text = number(value, 3)
-        if values[1] is not None:
-            text += f" ({number(values[1], 3)} to {number(values[2], 3)})"
-        return Cell(text, raw(value), "number")
+        return Cell(interval(*values), raw(value), "number")
     if isinstance(value, int | float):
-        return Cell(number(value), raw(value), "number")
+        return Cell(number(value, 2 if "difference" in column else 4), raw(value), "number")
     text = value or ""
     if column in _OF_MODELS:
         text = readable(text)
-    kind = "long" if len(text) > LONG_TEXT else ""
+    kind = "long" if len(text) > LONG_TEXT else "medium" if len(text) > LONG_TEXT / 2 else ""
     url = text if text.startswith(("https://", "http://")) else None
     if column == "commit" and source_address and text:
         url = f"{source_address}/commit/{text.split()[0]}"
@@ -197,7 +194,7 @@ def number(value: tables.Cell, digits: int = 4) -> str:
         return "∞" if value > 0 else "−∞"
     if isinstance(value, int) and abs(value) < 1e9:
         text = f"{value:,}"
-    elif value and not 1e-3 <= abs(value) < 1e6:
+    elif value and not 1e-4 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         text = f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
@@ -206,6 +203,17 @@ def number(value: tables.Cell, digits: int = 4) -> str:
     else:
         text = f"{value:.{digits}g}" if value else "0"
     return text.replace("-", "−")
+
+
+def interval(value: float, low: float | None, high: float | None) -> str:
+    """A number with its interval: `2.63 (2.02 to 3.06) × 10¹³`."""
+    if low is None:
+        return number(value, 3)
+    if not math.isinf(value) and value >= 1e6 and not math.isinf(high):
+        exponent = math.floor(math.log10(value))
+        value, low, high = (f"{end / 10**exponent:.3g}" for end in (value, low, high))
+        return f"{value} ({low} to {high}) × 10{str(exponent).translate(_SUPERSCRIPTS)}"
+    return f"{number(value, 3)} ({number(low, 3)} to {number(high, 3)})"
 
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -381,9 +381,7 @@ def _at(i, level, by_unit):
 
 def _finite(number):
     """JSON has no infinity: None where a run never got there, or nothing bounds the number."""
-    if number is None or not math.isfinite(number):
-        return None
-    return float(f"{number:.6g}")
+    return number if number is None or math.isfinite(number) else None
 
 
 def _frontier_text(profiles, level):

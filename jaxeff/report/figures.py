@@ -88,7 +88,7 @@ def _legend(figure, columns=2):
     rows = [labels[i : i + columns] for i in range(0, len(labels), columns)]
     further = sum(max(label.count("\n") for label in row) for row in rows)
     further += sum(max(0, axes.get_title(loc="left").count("\n") - 2) for axes in figure.axes)
-    figure.set_figheight(figure.get_figheight() + 0.13 * further)
+    figure.set_figheight(figure.get_figheight() + 0.16 * further)
     figure.legend(loc="outside lower left", ncols=columns, handlelength=2.2, columnspacing=1)
 
 

@@ -490,9 +490,9 @@ def runs(records: Sequence[Record], shipped: Sequence[Record] = ()) -> Table:
                 f"{software.jaxeff} (jax {software.jax})",
                 devices(record),
                 record.command,
+                record.created,
                 record.environment.kernels,
                 record.environment.cpu_model,
-                record.created,
             )
         )
     columns = (
@@ -513,9 +513,9 @@ def runs(records: Sequence[Record], shipped: Sequence[Record] = ()) -> Table:
         "jaxeff",
         "devices",
         "command",
+        "created",
         "kernels",
         "cpu_model",
-        "created",
     )
     how = (
         "Compute is up to the crossing, or to the end of a run that did not reach its target. "

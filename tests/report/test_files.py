@@ -124,7 +124,9 @@ KINDS = ("png", "svg", "pdf")
 @pytest.fixture
 def quickly_drawn(monkeypatch):
     """What figures look like is tested in `test_figures.py`; here they are short files."""
-    monkeypatch.setattr(files.figures, "render", lambda figure: {kind: kind.encode() for kind in KINDS})
+    monkeypatch.setattr(
+        files.figures, "render", lambda figure: {kind: kind.encode() for kind in KINDS}
+    )
 
 
 @pytest.mark.usefixtures("quickly_drawn")
@@ -153,7 +155,9 @@ def test_everything_is_written_and_tables_hold_the_numbers_in_full(tmp_path):
 
 
 def test_pandas_reads_a_table_under_its_header(tmp_path):
-    table = Table("t", "A title, quoted", ("name #", "x"), (("a # b", 1.5), ("=1", None)), "How #1.")
+    table = Table(
+        "t", "A title, quoted", ("name #", "x"), (("a # b", 1.5), ("=1", None)), "How #1."
+    )
     text = csv_text(table, datetime.date(2026, 5, 1))
     assert "made by jaxeff" in text.splitlines()[0]
     assert "2026-05-01" in text.splitlines()[0]

@@ -189,16 +189,17 @@
     };
     return [...header, ...rows.map((row) => row.map(cell).join(","))].join("\n") + "\n";
   }
-  async function savePicture(name, file, format) {
+  async function savePicture(name, file, format, shown) {
     const chart = byId(`${name}-chart`);
     if (!chart.data) return;
     const old = chart.layout, [width, height] = [chart.clientWidth, chart.clientHeight];
-    const title = chart.closest("section").querySelector("h1, h2").textContent;
+    const title = shown.title ?? chart.closest("section").querySelector("h2").textContent;
     const source = `${data.headers[name][0].slice(2)}; numbers and sources in the report.`;
     const wrap = (text, most) => text.match(new RegExp(`.{1,${most}}(?:\\s+|$)|.{1,${most}}`, "gs"))
       .map((line) => inert(line.trim()));
-    const lines = wrap(title, width / 9), notes = wrap(source, width / 6);
-    const [top, bottom] = [22 * lines.length + 8, 14 * notes.length + 8];
+    const lines = wrap(title, Math.floor(width / 9)), notes = wrap(source, Math.floor(width / 6));
+    const said = wrap(shown.finding, Math.floor(width / 7));
+    const [top, bottom] = [20 * lines.length + 16 * said.length + 12, 14 * notes.length + 8];
     const note = (text, changes) => ({
       text, xref: "paper", yref: "paper", x: 0, xanchor: "left", align: "left", showarrow: false, ...changes,
     });
@@ -210,7 +211,12 @@
         annotations: [
           ...(old.annotations || []),
           note(`<b>${lines.join("<br>")}</b>`, {
-            y: 1, yanchor: "bottom", yshift: old.margin.t, xshift: 8 - old.margin.l, font: { size: 15 },
+            y: 1, yanchor: "bottom", yshift: old.margin.t + 16 * said.length + 4, xshift: 8 - old.margin.l,
+            font: { size: 15 },
+          }),
+          note(said.join("<br>"), {
+            y: 1, yanchor: "bottom", yshift: old.margin.t, xshift: 8 - old.margin.l,
+            font: { size: 12, color: colour("soft") },
           }),
           note(notes.join("<br>"), {
             y: 0, yanchor: "top", yshift: 4 - old.margin.b, xshift: 8 - old.margin.l,
@@ -365,7 +371,7 @@
     byId(`${name}-csv`).addEventListener("click", () => saveText(
       `${file}.csv`, csvOf([...data.headers[name], `# Shown: ${last.finding}`.replace(/\s+/g, " ")], [last.columns, ...last.rows])));
     for (const format of ["png", "svg"]) {
-      byId(`${name}-${format}`).addEventListener("click", () => savePicture(name, file, format));
+      byId(`${name}-${format}`).addEventListener("click", () => savePicture(name, file, format, last));
     }
     for (const input of element.querySelectorAll(".share input")) input.addEventListener("focus", () => input.select());
     refill();
@@ -480,7 +486,7 @@
         const kinds = (kind) => points.filter((point) => point.kind === kind);
         const others = kinds("published").filter((point) => !isBest.has(point));
         const chart = byId("frontier-chart");
-        const margin = { l: 30 + 6.6 * Math.max(...y.ticktext.map((text) => text.length)), r: 14, t: narrow() ? 62 : 34, b: 44 };
+        const margin = { l: 30 + 6.6 * Math.max(...y.ticktext.map((text) => text.length)), r: 20, t: narrow() ? 62 : 34, b: 44 };
         const area = { l: margin.l, r: chart.clientWidth - margin.r, t: margin.t, b: chart.clientHeight - margin.b };
         const scale = (value) => (y.type === "log" ? Math.log10(value) : value);
         const toX = (date) => area.l + ((Date.parse(date) - x[0]) / (x[1] - x[0])) * (area.r - area.l);
@@ -538,6 +544,7 @@
       const model = group ? [] : [...new Map(all.filter((point) => point.url).map((point) => [point.model, point.url]))];
       return {
         finding,
+        title: `Compute to ${group ? `${form.level.selectedOptions[0].textContent} on ${group.data}` : `${form.level.selectedOptions[0].textContent} (${form.data.value})`}, by date of publication`,
         notes: [
           ...undated.map((point) => `Undated, and so not in the chart: ${point.model}, ${unit.text(point.compute)}` +
             ` (PUBLISHED = "2026-05-01" in the model's own file dates it).`),
@@ -618,7 +625,7 @@
       const kept = medians(group, chosen).filter(({ points }) => points.length);
       const values = kept.flatMap(({ points }) => points.flatMap(({ at }) => at)).filter(Boolean);
       const unit = unitOf(values, form.convention.value);
-      const x = computeAxis(values, unit, form.logarithmic.checked, narrow() ? 4 : 9);
+      const x = computeAxis(values, unit, form.curves_logarithmic.checked, narrow() ? 4 : 9);
       return [unit, x, kept.flatMap(({ configuration, i, points }) => {
         const known = points.filter(({ at }) => at[1] !== null);
         const shade = shadeOf(i);
@@ -654,7 +661,7 @@
       })));
       const values = kept.flatMap(({ run }) => run.curve.map((point) => point[column]));
       const unit = unitOf(values.length ? values : [1], form.convention.value);
-      const x = computeAxis(values.length ? values : [1, 10], unit, form.logarithmic.checked, narrow() ? 4 : 9);
+      const x = computeAxis(values.length ? values : [1, 10], unit, form.curves_logarithmic.checked, narrow() ? 4 : 9);
       const traces = kept.map(({ run, way, values: accuracies, name }) => {
         const i = places.get(run.of), shade = shadeOf(i);
         const showlegend = !way && !named.has(i) && Boolean(named.add(i));

@@ -37,20 +37,24 @@ _STYLE = {
 }  # fmt: skip
 
 
-def render(figure: Figure) -> dict[str, bytes]:
-    """PNG, SVG and PDF of a figure, by their endings. The same figure gives the same bytes."""
+KINDS = ("png", "svg", "pdf")
+"""Endings of the files of a figure."""
+
+
+def render(figure: Figure) -> tuple[bytes, ...]:
+    """The files of a figure, in the order of `KINDS`. The same figure gives the same bytes."""
     figure.draw_without_rendering()
-    # Laid out once for the three.
+    # Laid out once for all.
     figure.set_layout_engine("none")
-    files = {}
+    files = []
     fonts = {"svg.hashsalt": "jaxeff", "svg.fonttype": "none", "pdf.fonttype": 42}
-    dateless = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context(fonts):
-        for kind, metadata in dateless.items():
+        for kind in KINDS:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata)
-            files[kind] = buffer.getvalue()
-    return files
+            figure.savefig(buffer, format=kind, metadata=dateless.get(kind))
+            files.append(buffer.getvalue())
+    return tuple(files)
 
 
 def draw(analysis: Analysis) -> dict[str, Figure]:

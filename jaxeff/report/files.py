@@ -130,7 +130,7 @@ def write(analysis: Analysis, out: str | os.PathLike) -> None:
         f"tables/{table.name}.csv": csv_text(table, analysis.day) for table in analysis.tables
     }
     for name, figure in figures.draw(analysis).items():
-        for kind, content in figures.render(figure).items():
+        for kind, content in zip(figures.KINDS, figures.render(figure), strict=True):
             files[f"figures/{name}.{kind}"] = content
     files["index.html"] = page.render(analysis)
     for name, content in files.items():

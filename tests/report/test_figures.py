@@ -18,7 +18,8 @@ RECORDS = [
 ]
 
 
-def _assert_readable(files):
+def _assert_readable(rendered):
+    files = dict(zip(figures.KINDS, rendered, strict=True))
     image = Image.open(io.BytesIO(files["png"]))
     # A column of an article, at 300 dots an inch.
     assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)

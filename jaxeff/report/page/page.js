@@ -311,15 +311,18 @@
       byId(`${name}-finding`).textContent = last.finding;
       byId(`${name}-notes`).replaceChildren(...(last.notes ?? []).map((text) => (
         Object.assign(document.createElement("li"), { textContent: text }))));
-      const from = last.common ?? 0;
+      // Columns that all rows have in common stand above, and empty ones say nothing.
+      const isKept = last.columns.map((_, i) => i >= (last.common ?? 0) &&
+        last.rows.some((cells) => ![null, undefined, ""].includes(cells[i])));
       const row = (cells, tag) => {
         const made = document.createElement("tr");
-        cells.slice(from).forEach((value) => {
+        cells.filter((_, i) => isKept[i]).forEach((value) => {
           const cell = document.createElement(tag);
           if (value !== null && value !== undefined) cell.dataset.value = value;
           if (isLink(value)) cell.append(link(value, value));
           else cell.textContent = typeof value === "number" ? shown(value) : value === true ? "yes" : value === false ? "" : value ?? "";
           if (typeof value === "number") cell.className = "number";
+          else if (String(value ?? "").length > 24) cell.className = "medium";
           if (tag === "th") cell.scope = "col";
           made.append(cell);
         });

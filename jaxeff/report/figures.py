@@ -35,7 +35,7 @@ _STYLE = {
     "ytick.major.width": 0.6, "ytick.minor.width": 0.4, "hatch.linewidth": 0.6,
     "legend.frameon": False,
 }  # fmt: skip
-
+_styled = matplotlib.rc_context(_STYLE)
 
 KINDS = ("png", "svg", "pdf")
 """Endings of the files of a figure."""
@@ -59,14 +59,13 @@ def render(figure: Figure) -> tuple[bytes, ...]:
 
 def draw(analysis: Analysis) -> dict[str, Figure]:
     """All figures, by file name; the factor by level where there is one."""
-    with matplotlib.rc_context(_STYLE):
-        figures = {
-            "figure2": schedule(analysis),
-            "figure3": frontier(analysis),
-            "figure4": learning_curves(analysis),
-            "figure5": effective_compute(analysis.effective),
-        }
-        by_level = factor_by_level(analysis)
+    figures = {
+        "figure2": schedule(analysis),
+        "figure3": frontier(analysis),
+        "figure4": learning_curves(analysis),
+        "figure5": effective_compute(analysis.effective),
+    }
+    by_level = factor_by_level(analysis)
     return figures if by_level is None else figures | {"factor_by_level": by_level}
 
 
@@ -96,6 +95,7 @@ def _legend(figure, columns=2):
     figure.legend(loc="outside lower left", ncols=columns, handlelength=2.2, columnspacing=1)
 
 
+@_styled
 def schedule(analysis: Analysis) -> Figure:
     """Figure 2: a rate that falls smoothly beside one that falls in steps.
 
@@ -129,6 +129,7 @@ def schedule(analysis: Analysis) -> Figure:
     return figure
 
 
+@_styled
 def frontier(analysis: Analysis) -> Figure:
     """Figure 3: compute to AlexNet level by date of publication, the frontier in colour."""
     points = analysis.conventions["printed"]
@@ -242,6 +243,7 @@ def _measured_points(analysis):
     return points
 
 
+@_styled
 def learning_curves(analysis: Analysis) -> Figure:
     """Figure 4: what each accuracy takes; without records, where the paper's networks cross.
 
@@ -338,6 +340,7 @@ def _crossings(axes):
     _title(axes, "Where the sixteen cross 79.1 %: the paper prints crossings, and no curves")
 
 
+@_styled
 def factor_by_level(analysis: Analysis) -> Figure | None:
     """How many times less than the baseline, by level, with 95 % intervals as bands.
 
@@ -403,6 +406,7 @@ def _times(factor):
     return f"{factor:,.3g} times" if factor < 1000 else f"{factor:,.0f} times"
 
 
+@_styled
 def effective_compute(effective) -> Figure:
     """Figure 5: what effective compute is made of."""
     figure = _figure(2.7)

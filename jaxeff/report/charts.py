@@ -12,7 +12,7 @@ from jaxeff.report.names import readable
 from jaxeff.report.trends import Point
 
 # With this much data and the charting library the page stays below 6 MB.
-MOST_CURVE_POINTS = 10_000
+MOST_CURVE_POINTS = 8_000
 MOST_RUNS = 100
 
 _LEVELS = {
@@ -374,6 +374,9 @@ def _at(i, level, by_unit):
     found = {"missed": by_unit["xla"][i].medians[level].missed}
     for unit, profiles in by_unit.items():
         estimate = profiles[i].medians[level]
+        if unit == "epoch":
+            found[unit] = _finite(estimate.value)
+            continue
         ends = profiles[i].result.bar(estimate) or (None, None)
         found[unit] = [_finite(number) for number in (estimate.value, *ends)]
     return found
@@ -381,7 +384,10 @@ def _at(i, level, by_unit):
 
 def _finite(number):
     """JSON has no infinity: None where a run never got there, or nothing bounds the number."""
-    return number if number is None or math.isfinite(number) else None
+    if number is None or not math.isfinite(number):
+        return None
+    # More digits than anyone reads would be a fifth of what the page weighs beside its library.
+    return float(f"{number:.9g}")
 
 
 def _frontier_text(profiles, level):

@@ -188,5 +188,5 @@ def test_the_page_keeps_the_crossing_when_a_long_curve_is_thinned():
     record = run(top1=top1)
     (group,) = page_data(analyse([record]))["groups"]
     (curve,) = (shown["curve"] for shown in group["runs"])
-    assert len(curve) <= 10_002
+    assert len(curve) <= 8_002
     assert max(point[2] for point in curve) == 0.6

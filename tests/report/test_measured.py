@@ -210,7 +210,8 @@ def test_a_single_run_has_the_error_bar_of_its_kind():
         "(standard deviation of 5 seeds, to top1:0.98)"
     )
     (group,) = page_data(analyse(at("alexnet", 8), known_spread=known_spread))["groups"]
-    assert group["configurations"][0]["at"][0]["xla"] == [7.5 * GAP, low, high]
+    shown = group["configurations"][0]["at"][0]["xla"]
+    assert shown == pytest.approx([7.5 * GAP, low, high], rel=1e-8)
     (three,) = measured.results(at("alexnet", 8, 9, 10), known_spread)[next(iter(found))]
     estimate = three.estimate()
     assert three.bar(estimate) == (estimate.low, estimate.high), "their own interval"

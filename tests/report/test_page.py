@@ -229,7 +229,8 @@ def test_heads_sort_numbers_as_numbers_with_empty_cells_last(folder, browser):
 
     def column():
         return browser.execute_script(
-            place + "return [...table.tBodies[0].rows].map(row => row.cells[i].dataset.value)"
+            place + "return [...table.tBodies[0].rows].map("
+            "row => row.cells[i].dataset.value ?? row.cells[i].textContent)"
         )
 
     def press():

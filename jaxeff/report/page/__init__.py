@@ -18,7 +18,7 @@ from jaxeff.report.names import readable
 from jaxeff.report.page import shown
 
 # The CSV file alone has the rows beyond these.
-MOST_ROWS = 200
+MOST_ROWS = 120
 
 _SUFFIXES = ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 # What marks an entry of the audit.

@@ -430,7 +430,7 @@
       const source = `${shipped ? "jaxeff's" : "your"} record${runs > 1 ? "s" : ""}: ${runs} run${runs > 1 ? "s" : ""}` +
         (at.missed ? `, ${at.missed} never got there` : "") + (remark ? `; ${remark}` : "");
       return [{
-        model: name, date, compute, low, high, epochs: at.epoch[0], macs, source, url, runs,
+        model: name, date, compute, low, high, epochs: at.epoch, macs, source, url, runs,
         kind: shipped ? "published" : "yours", configuration,
       }];
     });

@@ -112,7 +112,7 @@ def schedule(analysis: Analysis) -> Figure:
     )
     for label, values, colour, dash in kinds:
         axes[-1].plot(epochs, values, dash, color=colour, label=label, linewidth=1.5)
-    axes[-1].set(yscale="log", xlabel="epoch", ylabel="learning rate")
+    axes[-1].set(yscale="log", xlabel="epoch", ylabel="learning rate (formula)")
     if pair is None:
         _title(axes[0], "The paper's schedule, and the usual one (formulas, not measured)")
     else:

@@ -81,7 +81,7 @@ def test_figure_2_is_drawn_from_a_measured_pair():
     curves, rates = figures.schedule(found).axes
     assert "the smooth schedule takes" in curves.get_title(loc="left").replace("\n", " ")
     assert [list(line.get_ydata())[:3] for line in curves.lines[:2]] == [[20, 60, 70], [10, 20, 60]]
-    assert rates.get_ylabel() == "learning rate"
+    assert rates.get_ylabel() == "learning rate (formula)"
 
 
 def test_the_factor_by_level_has_a_line_and_a_band_for_each_configuration():

@@ -417,8 +417,6 @@ def _frontier_text(profiles, level):
 
 def _factors(compared):
     """The factor at every level, of each configuration, from its baseline."""
-    from jaxeff.report import measured
-
     found = []
     for i, other in enumerate(compared.profiles):
         if all(other is not each for each in compared.others):
@@ -431,12 +429,13 @@ def _factors(compared):
                     "of": i,
                     "name": readable(other.result.name),
                     "base": readable(base.result.name),
-                    "runs": tables.runs_text(counts[0]) + " and " + tables.runs_text(counts[1]),
+                    "runs": f"{tables.runs_text(counts[0])} each"
+                    if counts[0] == counts[1]
+                    else f"{tables.runs_text(counts[0])} and {tables.runs_text(counts[1])}",
                     "levels": list(factors),
                     "factor": [_finite(factor.value) for factor in factors.values()],
                     "low": [_finite(factor.low) for factor in factors.values()],
                     "high": [_finite(factor.high) for factor in factors.values()],
-                    "text": [measured.interval_text(each, counts) for each in factors.values()],
                 }
             )
     return found

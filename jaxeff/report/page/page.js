@@ -751,11 +751,14 @@
   figure("factor", (form) => {
     const groups = data.groups.filter((group) => group.factors.length);
     const groupOf = () => groups.find((group) => group.label === form.group.value);
+    // As measured.interval_text says it.
+    const textOf = ({ low, high, runs }, j) => (low[j] === null ? `${runs}: no interval below three seeds`
+      : `95 %: ${digits(low[j])} to ${high[j] === null ? "infinity" : digits(high[j])}; ${runs}`);
     const entries = () => groupOf().factors.map((factor) => ({ ...groupOf().configurations[factor.of], ...factor, is_base: false }));
     function drawFigure(names) {
       const group = groupOf();
       const chosen = names.map((name) => entries().find((each) => each.name === name)).filter(Boolean)
-        .map((each, i) => ({ ...each, i }));
+        .map((each, i) => ({ ...each, i, text: each.levels.map((_, j) => textOf(each, j)) }));
       const bases = [...new Set(chosen.map(({ base }) => base))].join(" or ");
       const numbers = chosen.flatMap(({ factor, low, high }) => [...factor, ...low, ...high]).filter((number) => number);
       const range = [Math.min(1, ...numbers) / 1.15, Math.max(1, ...numbers) * 1.15];

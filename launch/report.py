@@ -2,20 +2,24 @@
 
     python launch/report.py
 
-needs no record, since the published numbers come with the package. Open report/index.html.
+needs no record of yours, since the published numbers, and records of what was measured with jaxeff,
+come with the package (--noshipped leaves these records out). Open report/index.html.
 
     python launch/report.py --records=runs --out=report
 
 adds what runs of train.py measured: the records in that folder, at any depth. --records takes
 several folders, or patterns in quotes, with commas between. A file that is no valid record is named
 and left out. Seeds of one configuration give a median with a 95 % interval, as sweep.py prints it;
-runs that are not over are named and count for nothing.
+runs that are not over are named and count for nothing. Your runs and those of the package are told
+apart everywhere, and never put together; yours are compared with your baseline, or with the
+package's where there is none of yours.
 
 The folder then holds
 
     index.html                       everything, interactive; it opens without a network
-    tables/*.csv                     tables 1 to 5 of the paper, ours beside printed, and more
-    figures/figure{2..5}.{png,svg}   the paper's figures, for print
+    tables/*.csv                     tables 1 to 5 of the paper, ours beside printed, and more;
+                                     pandas.read_csv(FILE, comment="#") reads them
+    figures/figure{2..5}.*           the paper's figures for print: PDF, SVG, PNG of 300 dpi
     figures/factor_by_level.*        the factor from the baseline at every accuracy, from records
     audit.md                         each printed number of the paper, recomputed
 
@@ -33,6 +37,9 @@ _RECORDS = flags.DEFINE_list(
     "records",
     ["runs"],
     "Folders with records in them, or patterns of files; ** stands for any depth.",
+)
+_SHIPPED = flags.DEFINE_bool(
+    "shipped", True, "Whether to show the records that come with the package."
 )
 _OUT = flags.DEFINE_string("out", "report", "Folder to write.")
 _IMPORT = flags.DEFINE_string("import", None, "CSV file with rows that others measured.")
@@ -89,17 +96,23 @@ def main() -> int:
     valid, refused = files.read_records(paths, progress)
     for line in refused:
         print(f"left out: {line}", file=sys.stderr)
-    known_spread = None
-    if valid:
+    known_spread, shipped = None, []
+    if valid or _SHIPPED.value:
         from jaxeff import measure  # SciPy takes a second to import.
 
         known_spread = measure.known_spread
-    made = analysis.analyse(valid, refused, imported, effective, _BASELINE.value, known_spread)
+    if _SHIPPED.value:
+        from jaxeff.report import shipped as of_the_package
+
+        shipped = of_the_package.shipped()
+    made = analysis.analyse(
+        valid, refused, imported, effective, _BASELINE.value, known_spread, shipped
+    )
     out = pathlib.Path(_OUT.value)
     files.write(made, out)
     print(summary(made))
     print(f"page    {out / 'index.html'}")
-    print(f"also    {out}/tables/*.csv, {out}/figures/*.{{png,svg}}, {out / 'audit.md'}")
+    print(f"also    {out}/tables/*.csv, {out}/figures/*.{{pdf,svg,png}}, {out / 'audit.md'}")
     if _EXPORT_SOTA.value:
         beside = files.write_exchange(valid, _EXPORT_SOTA.value, _BASELINE.value)
         print(f"export  {_EXPORT_SOTA.value}, {beside}")
@@ -120,12 +133,17 @@ def summary(made) -> str:
         )
     number, refused = len(made.records), len(made.refused)
     lines.append(audit.summary(made.audit))
-    lines += [f"{found.label}: {found.text}" for found in made.findings]
+    lines += [
+        f"{found.label}{' (records of jaxeff)' if found.shipped else ''}: {found.text}"
+        for found in made.findings
+    ]
     lines.append(
         f"records {number}" + (f", and {refused} left out" if refused else "")
         if number or refused
-        else "records none yet: train with launch/train.py, or give --records='PATTERN'"
+        else "records none yet of yours: train with launch/train.py, or give --records='PATTERN'"
     )
+    if made.shipped:
+        lines.append(f"with jaxeff come {len(made.shipped)} (--noshipped leaves them out)")
     return "\n".join(lines)
 
 

@@ -178,7 +178,7 @@ def write_factors(rows: Sequence[measure.Row], out: pathlib.Path) -> pathlib.Pat
     path = out / "factors.csv"
     write_atomically(path, measure.as_csv(rows).encode())
     if any(row.factor is not None for row in rows):
-        picture, _ = figures.render(factor_figure.draw_factors(rows))
+        picture, *_ = figures.render(factor_figure.draw_factors(rows))
         write_atomically(path.with_suffix(".png"), picture)
     return path
 

@@ -1,13 +1,12 @@
 """The paper's Figures 2 to 5, and the factor by level, for print and for colour-blind readers.
 
-Colours are Okabe and Ito's; markers or line styles repeat whatever a colour says.
+They are as wide as one column of a two-column article, with letters of 6 points and more at that
+width. Colours are Okabe and Ito's; markers or line styles repeat whatever a colour says.
 """
 
 import io
 import math
-import re
 import textwrap
-from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,26 +15,44 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from jaxeff.compute import TERAFLOP_S_DAY
-from jaxeff.records import Record
-from jaxeff.report import publications, published, trends
-from jaxeff.report.analysis import Analysis, curves_by_group
-from jaxeff.report.tables import metric_text, runs_text
+from jaxeff.report import publications, published, schedules, trends
+from jaxeff.report.analysis import Analysis
+from jaxeff.report.names import readable
+from jaxeff.report.tables import metric_text
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#8a8a8a"
 _CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 _MARKS = "osD^vP*X"
-# More curves would hide one another.
-MOST_CURVES = 16
-MOST_BANDS = 5
+MOST_CONFIGURATIONS = 6
+"""Of a figure; more would hide one another."""
+
+COLUMN_INCHES = 3.3
+DOTS_PER_INCH = 300
+_STYLE = {
+    "font.size": 7, "axes.titlesize": 8, "axes.labelsize": 7, "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5, "legend.fontsize": 6.5, "axes.linewidth": 0.6, "lines.linewidth": 1.2,
+    "lines.markersize": 3.5, "grid.linewidth": 0.4, "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6, "ytick.minor.width": 0.4, "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+}  # fmt: skip
+_styled = matplotlib.rc_context(_STYLE)
+
+KINDS = ("png", "svg", "pdf")
+"""Endings of the files of a figure."""
 
 
-def render(figure: Figure) -> tuple[bytes, bytes]:
-    """PNG and SVG files of a figure. The same figure gives the same bytes."""
+def render(figure: Figure) -> tuple[bytes, ...]:
+    """The files of a figure, in the order of `KINDS`. The same figure gives the same bytes."""
+    figure.draw_without_rendering()
+    # Laid out once for all.
+    figure.set_layout_engine("none")
     files = []
-    with matplotlib.rc_context({"svg.hashsalt": "jaxeff", "svg.fonttype": "none"}):
-        for format_, metadata in (("png", None), ("svg", {"Date": None})):
+    fonts = {"svg.hashsalt": "jaxeff", "svg.fonttype": "none", "pdf.fonttype": 42}
+    dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context(fonts):
+        for kind in KINDS:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=format_, metadata=metadata)
+            figure.savefig(buffer, format=kind, metadata=dateless.get(kind))
             files.append(buffer.getvalue())
     return tuple(files)
 
@@ -43,7 +60,7 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
 def draw(analysis: Analysis) -> dict[str, Figure]:
     """All figures, by file name; the factor by level where there is one."""
     figures = {
-        "figure2": schedules(analysis.records),
+        "figure2": schedule(analysis),
         "figure3": frontier(analysis),
         "figure4": learning_curves(analysis),
         "figure5": effective_compute(analysis.effective),
@@ -52,8 +69,9 @@ def draw(analysis: Analysis) -> dict[str, Figure]:
     return figures if by_level is None else figures | {"factor_by_level": by_level}
 
 
-def _figure(width=8.0, height=5.0):
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+def _figure(height):
+    size = COLUMN_INCHES, height
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -63,141 +81,148 @@ def _plain(text):
     return text.replace("$", r"\$")
 
 
-def schedules(records: Sequence[Record]) -> Figure:
-    """Figure 2: a rate that falls smoothly reaches the level earlier than one that falls in steps.
+def _title(axes, text):
+    axes.set_title(textwrap.fill(_plain(text), 46), loc="left")
 
-    The rates are formulas. Learning curves are drawn where ResNet-50 has records of both recipes.
+
+def _legend(figure, columns=2):
+    """Below the axes, where it takes no room from the curves: the figure grows with long names."""
+    labels = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
+    rows = [labels[i : i + columns] for i in range(0, len(labels), columns)]
+    further = sum(max(label.count("\n") for label in row) for row in rows)
+    further += sum(max(0, axes.get_title(loc="left").count("\n") - 2) for axes in figure.axes)
+    figure.set_figheight(figure.get_figheight() + 0.16 * further)
+    figure.legend(loc="outside lower left", ncols=columns, handlelength=2.2, columnspacing=1)
+
+
+@_styled
+def schedule(analysis: Analysis) -> Figure:
+    """Figure 2: a rate that falls smoothly beside one that falls in steps.
+
+    The rates are formulas. Learning curves, medians over runs between the least and the greatest,
+    are drawn where one model has records of both recipes.
     """
-    pair = {}
-    for within in curves_by_group(records).values():
-        found = {
-            record.recipe["name"]: record
-            for record in within.values()
-            if record.model.name == "resnet50"
-        }
-        if {"paper", "paper_step"} <= set(found):
-            pair = found
-    figure = _figure(8, 5.5 if pair else 4)
-    axes = figure.subplots(2 if pair else 1, 1, sharex=True, squeeze=False)[:, 0]
+    pair = next(iter(schedules.pairs(analysis.results)), None)
+    figure = _figure(3.6 if pair else 2.5)
+    axes = figure.subplots(2 if pair else 1, 1, squeeze=False)[:, 0]
     epochs = [e / 10 for e in range(901)]
-    rates = {
-        "paper": ("smooth: 0.1 x 1000^(-epoch / 90)", [0.1 * 1000 ** (-e / 90) for e in epochs]),
-        "paper_step": ("steps: a tenth every 30 epochs", [0.1 * 0.1 ** (e // 30) for e in epochs]),
-    }
-    for (name, (label, values)), colour, dash in zip(
-        rates.items(), (BLUE, ORANGE), ("-", "--"), strict=True
-    ):
-        axes[-1].plot(epochs, values, dash, color=colour, label=label, linewidth=2)
-        if name in pair:
-            points = pair[name].curve
-            axes[0].plot(
-                [point.epoch for point in points],
-                [100 * point.metrics["top5"] for point in points],
-                dash,
-                color=colour,
-                label=label.partition(":")[0],
-            )
-    axes[-1].set(yscale="log", xlabel="epoch", ylabel="learning rate")
-    axes[-1].legend(frameon=False)
-    if pair:
-        axes[0].axhline(79.1, color=GREY, linestyle=":")
-        axes[0].set(ylabel="top-5 accuracy, %")
-        axes[0].legend(frameon=False, loc="lower right")
-    else:
-        axes[-1].text(
-            0.02, 0.05,
-            "Learning curves appear with records of ResNet-50 under both recipes:\n"
-            "launch/train.py --model=resnet50 --dataset=imagenet2012 --recipe=paper (paper_step)",
-            transform=axes[-1].transAxes, fontsize=8, color="#555555",
-        )  # fmt: skip
-    figure.suptitle(
-        "The paper's schedule falls smoothly; in steps, most networks cross the level at epoch 31"
+    kinds = (
+        ("smooth: 0.1 x 1000^(-epoch / 90)", [0.1 * 1000 ** (-e / 90) for e in epochs], BLUE, "-"),
+        ("a tenth every 30 epochs", [0.1 * 0.1 ** (e // 30) for e in epochs], ORANGE, "--"),
     )
+    for label, values, colour, dash in kinds:
+        axes[-1].plot(epochs, values, dash, color=colour, label=label, linewidth=1.5)
+    axes[-1].set(yscale="log", xlabel="epoch", ylabel="learning rate (formula)")
+    if pair is None:
+        _title(axes[0], "The paper's schedule, and the usual one (formulas, not measured)")
+    else:
+        for result, (_, _, colour, dash) in zip((pair.smooth, pair.steps), kinds, strict=True):
+            points = schedules.accuracy_by_epoch(result, pair.group.metric)
+            at, *values = zip(*points, strict=True)
+            median, least, greatest = ([100 * value for value in column] for column in values)
+            axes[0].plot(at, median, dash, color=colour)
+            axes[0].fill_between(at, least, greatest, color=colour, alpha=0.2, linewidth=0)
+        axes[0].axhline(100 * pair.group.level, color=GREY, linestyle=":")
+        axes[0].set(ylabel=f"accuracy, % {metric_text(pair.group.metric)}", xlabel="epoch")
+        _title(axes[0], pair.finding)
+    _legend(figure, columns=1)
     return figure
 
 
+@_styled
 def frontier(analysis: Analysis) -> Figure:
     """Figure 3: compute to AlexNet level by date of publication, the frontier in colour."""
     points = analysis.conventions["printed"]
     best = trends.frontier(points)
     factor = best[0].compute / best[-1].compute
-    fit = trends.doublings(points)[0]
-    figure = _figure()
+    fit, line = trends.doublings(points)[0], trends.fitted_line(best)
+    figure = _figure(3.2)
     axes = figure.subplots()
+    days = [[value / TERAFLOP_S_DAY for value in ends] for ends in (line.low, line.high)]
+    axes.fill_between(line.dates, *days, color=BLUE, alpha=0.12, linewidth=0)
+    axes.plot(
+        line.dates, [value / TERAFLOP_S_DAY for value in line.compute], ":", color=BLUE,
+        linewidth=0.9, label="fitted line, 95 % band",
+    )  # fmt: skip
     rest = [point for point in points if point not in best]
     axes.plot(
         [p.published for p in rest], [p.compute / TERAFLOP_S_DAY for p in rest],
-        linestyle="none", marker="o", color=GREY, markersize=6, label="other models",
+        linestyle="none", marker="o", color=GREY, label="other models",
     )  # fmt: skip
     axes.plot(
         [p.published for p in best], [p.compute / TERAFLOP_S_DAY for p in best],
-        marker="D", color=BLUE, markersize=7, linewidth=1.5, label="best of their time",
+        marker="D", color=BLUE, label="best of their time",
     )  # fmt: skip
     _name_points(axes, rest, "#555555")
-    _name_points(axes, best, BLUE, below=True)
+    _name_points(axes, best, BLUE)
     measured = _measured_points(analysis)
     if measured:
         dates, values, below, above = zip(*measured, strict=True)
         axes.errorbar(
-            dates, values, yerr=(below, above), capsize=3, ecolor="black", elinewidth=1,
-            linestyle="none", marker="*", color=ORANGE, markeredgecolor="black", markersize=13,
-            label="measured with jaxeff (ImageNet), median",
+            dates, values, yerr=(below, above), capsize=2, ecolor="black", elinewidth=0.8,
+            linestyle="none", marker="*", color=ORANGE, markeredgecolor="black", markersize=7,
+            markeredgewidth=0.5, label="measured with jaxeff, median",
         )  # fmt: skip
     others = [point for metric, point in analysis.imported if metric == "AlexNet"]
     if others:
         axes.plot(
             [p.published for p in others], [p.compute / TERAFLOP_S_DAY for p in others],
-            linestyle="none", marker="s", markerfacecolor="none", color=GREEN, markersize=9,
+            linestyle="none", marker="s", markerfacecolor="none", color=GREEN, markersize=5,
             label="imported",
         )  # fmt: skip
+        _name_points(axes, others, GREEN)
     axes.set(yscale="log", ylabel="training compute, teraflop/s-days (3 x MACs)")
     axes.set_xlabel("publication of the architecture")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_major_locator(YearLocator())
-    axes.margins(x=0.09, y=0.12)
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: _one_two_five(value)))
+    axes.xaxis.set_major_locator(YearLocator(2 if others or measured else 1))
+    axes.margins(x=0.2, y=0.1)
     axes.grid(True, which="major", alpha=0.25)
-    axes.legend(frameon=False, loc="lower left")
+    _legend(figure)
     years = trends.months_between(best[0].published, best[-1].published) / 12
-    axes.set_title(
-        f"{factor:.0f} times less compute to AlexNet's accuracy in {years:.0f} years:\n"
-        f"it halves every {fit.months:.0f} months (95 %: {fit.low:.0f} to {fit.high:.0f})"
+    _title(
+        axes,
+        f"{factor:.0f} times less compute to AlexNet's accuracy in {years:.0f} years: it halves "
+        f"every {fit.months:.0f} months (95 %: {fit.low:.0f} to {fit.high:.0f})",
     )
     return figure
 
 
-# Names that would overlap: the offset of each from its marker, in points, and its alignment.
+# The offset of each name from its marker, in points, and its alignment: above it where none is
+# given here.
 _OFFSETS = {
-    "Resnet-34": (8, -3, "left"),
-    "Resnet-50": (0, 7, "center"),
-    "ResNext_50": (8, 4, "left"),
-    "Resnet-18": (-8, -3, "right"),
-    "DenseNet121": (8, 2, "left"),
-    "Squeezenet_v1_1": (-8, -8, "right"),
-    "ShuffleNet_v2_1_5x": (8, -2, "left"),
-    "MobileNet_v1": (0, 8, "center"),
-    "MobileNet_v2": (8, 3, "left"),
-    "ShuffleNet_v1_1x": (-8, -10, "right"),
-    "ShuffleNet_v2_1x": (-4, -15, "center"),
+    "AlexNet": (3, 4, "left"),
+    "VGG-11": (5, -2, "left"),
+    "Wide ResNet-50": (5, -2, "left"),
+    "ResNet-34": (-2, 5, "left"),
+    "ResNet-50": (-5, 0, "right"),
+    "ResNet-18": (-5, -5, "right"),
+    "ResNeXt-50": (5, -1, "left"),
+    "DenseNet-121": (5, -3, "left"),
+    "SqueezeNet 1.1": (2, -9, "left"),
+    "GoogLeNet": (-4, -8, "right"),
+    "MobileNet v1": (3, 3.5, "left"),
+    "MobileNet v2": (5, -2, "left"),
+    "ShuffleNet v2 1.5x": (5, -2, "left"),
+    "ShuffleNet v1": (-5, -7, "right"),
+    "ShuffleNet v2": (5, -2, "left"),
+    "EfficientNet-b0": (-5, -5, "right"),
 }
 
 
-def _name_points(axes, points, colour, below=False):
+def _name_points(axes, points, colour):
     for point in points:
-        across, up, alignment = _OFFSETS.get(point.model, (0, -15 if below else 8, "center"))
+        name = readable(point.model)
+        across, up, alignment = _OFFSETS.get(name, (0, 5, "center"))
         axes.annotate(
-            readable(point.model),
+            _plain(name),
             (point.published, point.compute / TERAFLOP_S_DAY),
             xytext=(across, up),
             textcoords="offset points",
             ha=alignment,
-            fontsize=8,
+            fontsize=6,
             color=colour,
         )
-
-
-def readable(model: str) -> str:
-    """`ShuffleNet_v2_1_5x` as `ShuffleNet v2 1.5x`."""
-    return re.sub(r"(?<=v\d)_(?=\d+$)|(?<=_\d)_(?=\d+x)", ".", model).replace("_", " ")
 
 
 def _measured_points(analysis):
@@ -218,111 +243,127 @@ def _measured_points(analysis):
     return points
 
 
+@_styled
 def learning_curves(analysis: Analysis) -> Figure:
-    """Figure 4: accuracy against training compute, one curve a run; without records, crossings.
+    """Figure 4: what each accuracy takes; without records, where the paper's networks cross.
 
-    It shows the best `MOST_CURVES` runs of the group with the most runs; ImageNet's comes first.
+    Lines join the medians over the runs of a configuration, bands are their 95 % intervals. It
+    shows the group with the most runs, ImageNet's and the reader's first, and of its configurations
+    the baseline and those that take least.
     """
-    figure = _figure(8.5, 5)
+    figure = _figure(3.0)
     axes = figure.subplots()
     axes.set_xscale("log")
-    axes.set_xlabel("training compute, teraflop/s-days")
     axes.grid(True, alpha=0.25)
-    groups = curves_by_group(analysis.records)
-    if not groups:
-        rows = published.alexnet_level()
-        computes = [row.printed_compute / TERAFLOP_S_DAY for row in rows]
-        axes.axhline(79.1, color=GREY, linestyle=":")
-        axes.plot(computes, [79.1] * len(rows), linestyle="none", marker="o", color=BLUE)
-        axes.margins(x=0.08)
-        # Names are vertical. Where markers are close, a name moves along and a line leads to it.
-        free = {True: -math.inf, False: -math.inf}
-        for i, (row, x) in enumerate(sorted(zip(rows, computes, strict=True), key=lambda r: r[1])):
-            up = bool(i % 2)
-            free[up] = place = max(math.log10(x), free[up] + 0.066)
-            axes.annotate(
-                readable(row.model), (x, 79.1), xytext=(10**place, 79.75 if up else 78.45),
-                rotation=90, fontsize=8, ha="center", va="bottom" if up else "top",
-                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
-            )  # fmt: skip
-        axes.set(ylim=(74, 84), ylabel="top-5 accuracy, %")
-        axes.set_title(
-            "Where the sixteen cross 79.1 %: the paper prints crossings, no curves;\n"
-            "curves appear with records (--records)"
-        )
+    compared = _shown(analysis)
+    if compared is None:
+        _crossings(axes)
         return figure
-    group = max(groups, key=lambda group: (group.dataset == "imagenet2012", len(groups[group])))
-    within = groups[group]
-    curves = {
-        name: [(point.train_flops, point.value(group.metric)) for point in record.curve]
-        for name, record in within.items()
-    }
-
-    def order(name):
-        if within[name].target.reached:
-            return False, within[name].compute.train_flops
-        return True, -max(y for _, y in curves[name])
-
-    shown = sorted(curves, key=order)[:MOST_CURVES]
-    labels = {name: _plain(textwrap.fill(name, 45)) for name in shown}
-    # The legend takes a seventh of an inch a line.
-    lines = sum(label.count("\n") + 1 for label in labels.values())
-    figure.set_figheight(max(figure.get_figheight(), lines / 7))
-    for i, name in enumerate(shown):
+    group = compared.group
+    bases = [each for each in (compared.base, compared.shipped_base) if each is not None]
+    cheapest_first = compared.profiles[::-1]
+    ranked = sorted(
+        cheapest_first,
+        key=lambda p: (p.result.shipped, all(p is not base for base in bases)),
+    )
+    shown = ranked[:MOST_CONFIGURATIONS]
+    for i, profile in enumerate(shown):
+        medians = {
+            level: median
+            for level, median in sorted(profile.medians.items())
+            if math.isfinite(median.value)
+        }
         axes.plot(
-            [x / TERAFLOP_S_DAY for x, _ in curves[name]],
-            [100 * y for _, y in curves[name]],
-            color=_CYCLE[i % len(_CYCLE)],
-            linestyle=("-", "--")[i // len(_CYCLE) % 2],
-            marker=_MARKS[i % len(_MARKS)],
-            markersize=3.5,
-            linewidth=1.2,
-            label=labels[name],
-        )
-    axes.axhline(100 * group.level, color=GREY, linestyle=":")
-    axes.set_ylabel(f"accuracy, % {metric_text(group.metric)}")
-    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.set_xlabel("training compute, teraflop/s-days (XLA count)")
-    least = analysis.results[group][-1]
-    estimate = least.estimate()
+            [median.value for median in medians.values()], [100 * level for level in medians],
+            color=_CYCLE[i], marker=_MARKS[i], markersize=2,
+            label=_plain(textwrap.fill(readable(profile.result.name), 30)),
+        )  # fmt: skip
+        known = {level: m for level, m in medians.items() if m.low is not None}
+        most = max((m.value for m in medians.values()), default=1) * 3
+        axes.fill_betweenx(
+            [100 * level for level in known],
+            [median.low for median in known.values()],
+            [min(median.high, most) for median in known.values()],
+            color=_CYCLE[i], alpha=0.15, linewidth=0,
+        )  # fmt: skip
+    axes.axhline(100 * group.level, color=GREY, linestyle=":", linewidth=0.8)
+    axes.set_ylabel(f"level, % {metric_text(group.metric)}")
+    axes.set_xlabel("training compute to the level, FLOPs by XLA's count")
+    least = compared.profiles[-1].result if compared.profiles else None
+    estimate = least and least.estimate()
     finding = (
-        f"{least.name} gets there with the least compute\n"
+        f"{readable(least.name)} gets there with the least compute "
         f"({'one run' if estimate.seeds == 1 else f'median of {estimate.seeds} runs'})"
         if estimate is not None and math.isfinite(estimate.value)
         else "no model gets there in most of its runs"
     )
-    axes.set_title(f"{_plain(group.label)}: {_plain(finding)}", fontsize=11)
+    _title(axes, f"{group.label}: {finding}")
+    _legend(figure)
     return figure
 
 
+def _shown(analysis):
+    """The comparison that a figure has room for; None where there is none."""
+    found = [compared for compared in analysis.comparisons if compared.profiles]
+
+    def order(compared):
+        results = [profile.result for profile in compared.profiles]
+        return (
+            compared.group.dataset == "imagenet2012",
+            any(not result.shipped for result in results),
+            sum(len(result.runs) for result in results),
+        )
+
+    return max(found, key=order, default=None)
+
+
+def _crossings(axes):
+    """Where the paper's networks reach the level, with their names upright beside it."""
+    rows = sorted(published.alexnet_level(), key=lambda row: row.printed_compute)
+    computes = [row.printed_compute / TERAFLOP_S_DAY for row in rows]
+    axes.axhline(79.1, color=GREY, linestyle=":", linewidth=0.8)
+    axes.plot(computes, [79.1] * len(rows), linestyle="none", marker="o", color=BLUE)
+    axes.margins(x=0.08)
+    # Where markers are close, a name moves along and a line leads to it.
+    free = {True: -math.inf, False: -math.inf}
+    for i, (row, x) in enumerate(zip(rows, computes, strict=True)):
+        up = bool(i % 2)
+        free[up] = place = max(math.log10(x), free[up] + 0.09)
+        axes.annotate(
+            readable(row.model), (x, 79.1), xytext=(10**place, 79.8 if up else 78.4),
+            rotation=90, fontsize=6, ha="center", va="bottom" if up else "top",
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4},
+        )  # fmt: skip
+    axes.set(ylim=(74, 84), ylabel="top-5 accuracy, %")
+    axes.set_xlabel("training compute, teraflop/s-days (3 x MACs)")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _title(axes, "Where the sixteen cross 79.1 %: the paper prints crossings, and no curves")
+
+
+@_styled
 def factor_by_level(analysis: Analysis) -> Figure | None:
     """How many times less than the baseline, by level, with 95 % intervals as bands.
 
-    It shows the group with the most runs, and of its configurations those `MOST_BANDS` that take
-    the least compute to the target. None where nothing is compared with a baseline.
+    It shows the group with the most runs, ImageNet's and the reader's first, and of its
+    configurations those that take the least compute to the target. None where nothing is compared
+    with a baseline.
     """
-    compared = [c for c in analysis.comparisons if any(map(c.factors, c.others))]
-    if not compared:
+    shown = _shown(analysis)
+    if shown is None or not any(map(shown.factors, shown.others)):
         return None
-    shown = max(
-        compared,
-        key=lambda c: (
-            c.group.dataset == "imagenet2012",
-            sum(len(profile.result.runs) for profile in c.profiles),
-        ),
-    )
-    # The profiles come in the order of their medians, the least last.
-    others = [other for other in reversed(shown.others) if shown.factors(other)][:MOST_BANDS]
-    figure = _figure(8.5, 5)
+    # The profiles come in the order of their medians, the least last; the reader's go first.
+    cheapest_first = shown.others[::-1]
+    others = sorted(cheapest_first, key=lambda other: other.result.shipped)
+    others = [other for other in others if shown.factors(other)][:MOST_CONFIGURATIONS]
+    figure = _figure(3.0)
     axes = figure.subplots()
     for i, other in enumerate(others):
         factors, colour = shown.factors(other), _CYCLE[i]
         percents = [100 * level for level in factors]
-        runs = f"{len(shown.base.result.runs)} and {runs_text(len(other.result.runs))}"
         axes.plot(
             percents, [factor.value for factor in factors.values()], color=colour,
-            marker=_MARKS[i], markersize=4, linewidth=1.5,
-            label=_plain(textwrap.fill(f"{other.result.name} ({runs})", 45)),
+            marker=_MARKS[i], markersize=2,
+            label=_plain(textwrap.fill(readable(other.result.name), 30)),
         )  # fmt: skip
         known = {level: f for level, f in factors.items() if f.low is not None}
         axes.fill_between(
@@ -339,19 +380,16 @@ def factor_by_level(analysis: Analysis) -> Figure | None:
         if end and math.isfinite(end)
     ]
     axes.set(yscale="log", ylim=(min(1, *ends) / 1.2, max(1, *ends) * 1.2))
-    axes.axhline(1, color=GREY, linestyle=":")
-    axes.axvline(100 * shown.group.level, color=GREY, linestyle=":")
+    axes.axhline(1, color=GREY, linestyle=":", linewidth=0.8)
+    axes.axvline(100 * shown.group.level, color=GREY, linestyle=":", linewidth=0.8)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: _one_two_five(value)))
-    axes.set_xlabel(f"level, % {metric_text(shown.group.metric)}")
-    axes.set_ylabel(_plain(f"times less compute than {shown.base.result.name} (XLA count)"))
+    axes.set_xlabel(f"level, % {metric_text(shown.group.metric)} (dotted: the target)")
+    bases = dict.fromkeys(readable(shown.base_of(other).result.name) for other in others)
+    axes.set_ylabel(_plain(f"times less compute than {' or '.join(bases)}"))
     axes.grid(True, alpha=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.set_title(
-        f"{_plain(shown.group.data)}: the factor at every level\n"
-        f"(medians with 95 % intervals; dotted: the target, {_plain(shown.group.level_text)})",
-        fontsize=11,
-    )
+    _title(axes, f"{shown.group.data}: the factor at every level, medians with 95 % intervals")
+    _legend(figure)
     return figure
 
 
@@ -361,14 +399,22 @@ def _one_two_five(value):
     return text if text.strip("0.") in ("2", "5") else ""
 
 
+def _times(factor):
+    """`8 times`, `37,500 times`, `7.5 million times`."""
+    if factor >= 1e6:
+        return f"{factor / 1e6:,.3g} million times"
+    return f"{factor:,.3g} times" if factor < 1000 else f"{factor:,.0f} times"
+
+
+@_styled
 def effective_compute(effective) -> Figure:
     """Figure 5: what effective compute is made of."""
-    figure = _figure(8, 4)
+    figure = _figure(2.7)
     axes = figure.subplots()
     parts = (
-        ("hardware\n(more operations for the money)", effective.hardware, GREY, ""),
-        ("spending\n(more money, longer training)", effective.spending, ORANGE, "//"),
-        ("algorithms\n(less compute for the result)", effective.algorithms, BLUE, ".."),
+        ("hardware\n(prices)", effective.hardware, GREY, ""),
+        ("spending\n(money, time)", effective.spending, ORANGE, "//"),
+        ("algorithms", effective.algorithms, BLUE, ".."),
         ("effective compute\n(the product)", effective.total, GREEN, "xx"),
     )
     start = 1.0
@@ -377,16 +423,16 @@ def effective_compute(effective) -> Figure:
         axes.bar(i, bottom * factor - bottom, bottom=bottom, color=colour, hatch=hatch,
                  edgecolor="white", width=0.6)  # fmt: skip
         axes.annotate(
-            f"{factor:,.3g} times" if factor < 1000 else f"{factor:,.0f} times",
-            (i, bottom * factor), xytext=(0, 4), textcoords="offset points", ha="center",
+            _times(factor),
+            (i, bottom * factor), xytext=(0, 2), textcoords="offset points", ha="center",
         )  # fmt: skip
         start *= factor
-    axes.set_xticks(range(4), [part[0] for part in parts], fontsize=8)
+    axes.set_xticks(range(4), [part[0] for part in parts], fontsize=6.5)
     axes.set(yscale="log", ylim=(0.8, effective.total * 8), ylabel="growth, times")
-    axes.set_title(
+    _title(
+        axes,
         f"The largest trainings of {effective.years:g} years grew {effective.total / 1e6:.3g} "
-        "million times in effect:\n"
-        f"{effective.compute_growth:,.0f} times the operations, each worth "
-        f"{effective.algorithms:g} times as much"
+        f"million times in effect: {effective.compute_growth:,.0f} times the operations, each "
+        f"worth {effective.algorithms:g} times as much",
     )
     return figure

@@ -1,20 +1,19 @@
 """Reads records, and writes the report's files."""
 
-import csv
 import fnmatch
 import glob
-import io
 import os
 import pathlib
 from collections.abc import Sequence
 
 from jaxeff import records
 from jaxeff.atomic import write_atomically
-from jaxeff.cells import inert, visible
+from jaxeff.cells import visible
 from jaxeff.errors import UsageError
 from jaxeff.report import audit, exchange, figures, page
 from jaxeff.report.analysis import Analysis
-from jaxeff.report.tables import BASELINE, Table
+from jaxeff.report.csv_file import csv_text
+from jaxeff.report.tables import BASELINE
 
 
 def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]]:
@@ -127,9 +126,12 @@ def write(analysis: Analysis, out: str | os.PathLike) -> None:
     out = pathlib.Path(out)
     # Everything is made before the first file is replaced, so that a failure leaves the old report.
     files = {"audit.md": audit.markdown(analysis.audit, analysis.factors())}
-    files |= {f"tables/{table.name}.csv": csv_text(table) for table in analysis.tables}
+    files |= {
+        f"tables/{table.name}.csv": csv_text(table, analysis.day) for table in analysis.tables
+    }
     for name, figure in figures.draw(analysis).items():
-        files[f"figures/{name}.png"], files[f"figures/{name}.svg"] = figures.render(figure)
+        for kind, content in zip(figures.KINDS, figures.render(figure), strict=True):
+            files[f"figures/{name}.{kind}"] = content
     files["index.html"] = page.render(analysis)
     for name, content in files.items():
         _write(out / name, content)
@@ -158,15 +160,6 @@ def write_exchange(
     _write(path, rows)
     _write(beside, analysis)
     return beside
-
-
-def csv_text(table: Table) -> str:
-    """A table as CSV, with all digits of its numbers."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([[inert(cell) for cell in row] for row in table.rows])
-    return text.getvalue()
 
 
 def _write(path, content):

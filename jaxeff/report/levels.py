@@ -6,6 +6,7 @@ nothing of the levels above what it had reached by then; they are left out.
 """
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -76,45 +77,67 @@ class Comparison:
       group: with an accuracy for target.
       marks: the levels.
       profiles: of the configurations with a run that is over, by XLA's count.
-      base: of the baseline; None where no run of it is over.
+      base: of the baseline of the reader's runs; None where no run of it is over.
+      shipped_base: likewise of the runs that came with the package.
     """
 
     group: Group
     marks: Sequence[float]
     profiles: Sequence[Profile]
     base: Profile | None
+    shipped_base: Profile | None = None
+
+    def base_of(self, other: Profile) -> Profile | None:
+        """The baseline that a configuration is compared with."""
+        return self.shipped_base if other.result.shipped else self.base
 
     def factors(self, other: Profile) -> dict[float, Estimate]:
-        """How many times less than the baseline `other` takes, by level; where both got there."""
+        """How many times less than its baseline `other` takes, by level; where both got there."""
+        return self._factors[id(other)]
+
+    @functools.cached_property
+    def _factors(self):
+        """Of each of `others`."""
+        return {id(other): self._compared(self.base_of(other), other) for other in self.others}
+
+    def _compared(self, base, other):
         found = {}
         for level in self.marks:
-            if level in self.base.crossings and level in other.crossings:
-                factor = measure.factor(self.base.crossings[level], other.crossings[level])
+            if level in base.crossings and level in other.crossings:
+                factor = measure.factor(base.crossings[level], other.crossings[level])
                 if 0 < factor.value < math.inf:
                     found[level] = factor
         return found
 
     @property
     def others(self) -> list[Profile]:
-        """Those that are compared with the baseline; none without it."""
-        return [] if self.base is None else [p for p in self.profiles if p is not self.base]
+        """Those that are compared with a baseline; none without one."""
+        bases = [(profile, self.base_of(profile)) for profile in self.profiles]
+        return [p for p, base in bases if base is not None and base is not p]
 
 
-def compare(group: Group, within: Sequence[Result], base: Result | None) -> Comparison:
+def compare(
+    group: Group,
+    within: Sequence[Result],
+    base: Result | None,
+    shipped_base: Result | None = None,
+) -> Comparison:
     """The configurations of a group at every level.
 
     Args:
       group: with an accuracy for target.
       within: its configurations.
-      base: the baseline among them.
+      base: the baseline among them of the reader's runs.
+      shipped_base: that of the runs that came with the package.
     """
     chosen = [result for result in within if result.runs]
-    chosen = sorted(chosen, key=lambda result: result is not base)[:MOST_COMPARED]
+    chosen = sorted(chosen, key=lambda r: r is not base and r is not shipped_base)[:MOST_COMPARED]
     values = [p.value(group.metric) for r in chosen for run in r.runs for p in run.curve]
     marks = grid(max(values, default=0.0), group.level, _chance(group))
     profiles = [profile(result, group.metric, marks) for result in chosen]
-    first = next((found for found in profiles if found.result is base), None)
-    return Comparison(group, marks, profiles, first)
+    by_result = {id(found.result): found for found in profiles}
+    bases = by_result.get(id(base)), by_result.get(id(shipped_base))
+    return Comparison(group, marks, profiles, *bases)
 
 
 def _chance(group):
@@ -183,13 +206,13 @@ def levels_table(comparisons: Sequence[Comparison], baseline: str) -> Table:
     for compared in comparisons:
         for other in compared.others:
             for level, factor in compared.factors(other).items():
-                pair = compared.base, other
+                pair = compared.base_of(other), other
                 rows.append(
                     (
                         compared.group.data,
                         metric_text(compared.group.metric),
                         100 * level,
-                        compared.base.result.name,
+                        pair[0].result.name,
                         other.result.name,
                         *ends(factor),
                         *(len(one.result.runs) for one in pair),
@@ -208,7 +231,11 @@ def levels_table(comparisons: Sequence[Comparison], baseline: str) -> Table:
         "missed from",
         "missed to",
     )
-    without = [compared.group.label for compared in comparisons if compared.base is None]
+    without = [
+        compared.group.label
+        for compared in comparisons
+        if not any(map(compared.base_of, compared.profiles))
+    ]
     how = (
         "Factors are ratios of median XLA FLOPs to the level, with 95 % intervals from three seeds "
         "on. Levels are left out that chance reaches, that the median does not, or that lie above "
@@ -216,7 +243,8 @@ def levels_table(comparisons: Sequence[Comparison], baseline: str) -> Table:
         f"with {baseline}"
         + (f", of which no run is over for {'; '.join(without)}." if without else ".")
     )
-    return Table("levels", "The factor at every level", columns, tuple(rows), how)
+    matrix = ("to", "level, %", "factor")
+    return Table("levels", "The factor at every level", columns, tuple(rows), how, matrix)
 
 
 def dominance_table(comparisons: Sequence[Comparison]) -> Table:
@@ -254,4 +282,8 @@ def dominance_table(comparisons: Sequence[Comparison]) -> Table:
         "factor is that of the level at which they are closest: where its interval lies above 1, "
         "more than chance separates them."
     )
-    return Table("dominance", "Which configuration dominates which", columns, tuple(rows), how)
+    title, matrix = (
+        "Which configuration dominates which",
+        ("configuration", "dominates", "least factor"),
+    )
+    return Table("dominance", title, columns, tuple(rows), how, matrix)

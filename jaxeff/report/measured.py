@@ -44,6 +44,7 @@ class Result:
       unfinished: those that are running, or were interrupted.
       seeds: the most runs that a configuration of its group has.
       spread: of one run of its kind, from elsewhere; None where it is not known.
+      shipped: whether the runs came with the package, and are not the reader's.
     """
 
     key: Configuration
@@ -52,6 +53,7 @@ class Result:
     unfinished: tuple[Record, ...]
     seeds: int
     spread: Spread | None = None
+    shipped: bool = False
 
     @property
     def first(self) -> Record:
@@ -105,14 +107,35 @@ class Result:
 
 
 def results(
-    records: Sequence[Record], known_spread: KnownSpread | None = None
+    records: Sequence[Record],
+    known_spread: KnownSpread | None = None,
+    shipped: Sequence[Record] = (),
 ) -> dict[Group, list[Result]]:
     """The configurations of each group, the one with the largest median first.
 
+    Runs that came with the package are no seeds of the reader's configurations, whatever they have
+    in common. Where a group has both, the names of the reader's end in `YOURS`.
+
     Args:
-      records: all of them.
+      records: of the reader.
       known_spread: of runs like one.
+      shipped: records that came with the package.
     """
+    own, theirs = _results(records, known_spread), _results(shipped, None)
+    found = {}
+    for group in own | theirs:
+        mine = own.get(group, [])
+        if group in theirs:
+            mine = [dataclasses.replace(result, name=result.name + YOURS) for result in mine]
+        others = [dataclasses.replace(result, shipped=True) for result in theirs.get(group, [])]
+        found[group] = sorted([*mine, *others], key=lambda result: -_median(result))
+    return found
+
+
+YOURS = " (yours)"
+
+
+def _results(records, known_spread):
     groups: dict[Group, dict[Configuration, list[Record]]] = {}
     for record in records:
         within = groups.setdefault(group_of(record), {})
@@ -132,7 +155,6 @@ def results(
             )
             for key, runs in within.items()
         ]
-        found[group].sort(key=lambda result: -_median(result))
     return found
 
 
@@ -168,10 +190,26 @@ def _median(result):
     return math.inf if estimate is None else estimate.value
 
 
-def baseline_of(within: Sequence[Result], baseline: str) -> Result | None:
-    """The configuration of model `baseline` with the smallest median; None where no run is over."""
-    its = [result for result in within if is_baseline(result.key, baseline) and result.runs]
-    return min(its, key=_median, default=None)
+def baseline_of(within: Sequence[Result], baseline: str, shipped: bool = False) -> Result | None:
+    """What the factors of a group are from; None where no run of it is over.
+
+    Args:
+      within: the configurations of the group.
+      baseline: a model's name. Of its configurations it is the one with the smallest median.
+      shipped: whether it is for runs that came with the package, which are compared among
+        themselves. The reader's are compared with her own, if there are any.
+    """
+    its = [
+        result
+        for result in within
+        if is_baseline(result.key, baseline) and result.runs and (result.shipped or not shipped)
+    ]
+    return min(its, key=lambda result: (result.shipped, _median(result)), default=None)
+
+
+def origin(result: Result) -> str:
+    """Whose runs they are, as a cell."""
+    return "with jaxeff" if result.shipped else "yours"
 
 
 def ends(estimate: Estimate | None) -> tuple[Cell, Cell, Cell]:
@@ -211,8 +249,8 @@ def table(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE) -> 
     """
     rows = []
     for group, within in found.items():
-        base = baseline_of(within, baseline)
         for result in within:
+            base = baseline_of(within, baseline, result.shipped)
             factor = spread = None
             if base is None:
                 than = f"{baseline} was not measured"
@@ -228,13 +266,14 @@ def table(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE) -> 
                 (
                     group.label,
                     result.key.model,
-                    result.key.text,
+                    origin(result),
                     *ends(factor),
                     than,
-                    " ".join(str(run.seed) for run in result.runs),
-                    sum(not run.target.reached for run in result.runs),
                     *ends(result.estimate()),
                     *ends(result.estimate("epoch")),
+                    " ".join(str(run.seed) for run in result.runs),
+                    sum(not run.target.reached for run in result.runs),
+                    result.key.text,
                     *ends(result.estimate("paper")),
                     spread,
                     result.remark,
@@ -246,13 +285,14 @@ def table(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE) -> 
     columns = (
         "data and level",
         "model",
-        "recipe",
+        "measured",
         *interval_columns("times less"),
         "than",
-        "seeds",
-        "never got there",
         *interval_columns("XLA FLOPs, median"),
         *interval_columns("epochs, median"),
+        "seeds",
+        "never got there",
+        "recipe",
         *interval_columns("3 x MACs x images, median"),
         "spread of one run",
         "what to know",
@@ -276,8 +316,8 @@ def breakdown(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE)
     """Table 1 for our own records: the factor to `baseline` as epochs x operations an epoch."""
     rows = []
     for group, within in found.items():
-        base = baseline_of(within, baseline)
         for result in within:
+            base = baseline_of(within, baseline, result.shipped)
             if base is None or result is base or not result.runs:
                 continue
             whole = measure.factor(base.crossings(), result.crossings())
@@ -288,6 +328,7 @@ def breakdown(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE)
                 (
                     group.label,
                     result.key.model,
+                    origin(result),
                     result.key.text,
                     *ends(epochs),
                     whole.value / epochs.value,
@@ -300,6 +341,7 @@ def breakdown(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE)
     columns = (
         "data and level",
         "model",
+        "measured",
         "recipe",
         *interval_columns("epochs factor"),
         "FLOPs an epoch factor",
@@ -326,44 +368,59 @@ class Finding:
       factor: how many times less it took than the baseline; None where that was not measured, or is
         the one with the least.
       text: all of it as a sentence without its subject, the label.
+      shipped: whether it is of the runs that came with the package.
     """
 
     label: str
     model: str
     factor: Estimate | None
     text: str
+    shipped: bool = False
 
 
 def findings(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE) -> list[Finding]:
-    """A finding for each data set and level that several models reached; `baseline` is a name."""
+    """A finding for each data set and level that several models reached; `baseline` is a name.
+
+    The reader's runs and those that came with the package have one each.
+    """
     made = []
-    for group, within in found.items():
-        arrived = [result for result in within if math.isfinite(_median(result))]
-        models = {(result.key.model, result.key.sources[0]) for result in arrived}
-        if len(models) < 2:
-            continue
-        best, base = min(arrived, key=_median), baseline_of(within, baseline)
-        factor = None
-        text = f"{best.name} took the least compute of {len(models)} models that got there"
-        if base is None:
-            text += f"; {baseline}, with which it would be compared, was not measured to that level"
-        elif base is not best:
-            factor = measure.factor(base.crossings(), best.crossings())
-            error = interval_text(factor, (len(base.runs), len(best.runs)))
-            if math.isfinite(factor.value):
-                text += f", {factor.value:.3g} times less than {base.name} ({error})"
-            else:
-                text += f", infinitely less than {base.name}, which did not get there ({error})"
-        missed = [
-            f"{result.name} {count} of {len(result.runs)}"
-            for result in within
-            if (count := sum(not run.target.reached for run in result.runs))
-        ]
-        unfinished = sum(len(result.unfinished) for result in within)
-        text += "."
-        if missed:
-            text += f" Runs that never got there: {', '.join(missed)}."
-        if unfinished:
-            text += f" Not counted, since not over: {runs_text(unfinished)}."
-        made.append(Finding(group.label, best.name, factor, text))
+    for group, every in found.items():
+        for shipped in (False, True):
+            within = [result for result in every if result.shipped == shipped]
+            base = baseline_of(every, baseline, shipped)
+            finding = _finding(group, within, base, baseline)
+            if finding is not None:
+                made.append(finding)
     return made
+
+
+def _finding(group, within, base, baseline):
+    arrived = [result for result in within if math.isfinite(_median(result))]
+    models = {(result.key.model, result.key.sources[0]) for result in arrived}
+    beside_shipped = base is not None and base not in within
+    if not arrived or len(models) + beside_shipped < 2:
+        return None
+    best, factor = min(arrived, key=_median), None
+    parts = [f"the least compute of {len(models)} models that got there"] if len(models) > 1 else []
+    if base is not None and base is not best:
+        factor = measure.factor(base.crossings(), best.crossings())
+        error = interval_text(factor, (len(base.runs), len(best.runs)))
+        if math.isfinite(factor.value):
+            parts.append(f"{factor.value:.3g} times less than {base.name} ({error})")
+        else:
+            parts.append(f"infinitely less than {base.name}, which did not get there ({error})")
+    text = f"{best.name} took {', '.join(parts)}"
+    if base is None:
+        text += f"; {baseline}, with which it would be compared, was not measured to that level"
+    missed = [
+        f"{result.name} {count} of {len(result.runs)}"
+        for result in within
+        if (count := sum(not run.target.reached for run in result.runs))
+    ]
+    unfinished = sum(len(result.unfinished) for result in within)
+    text += "."
+    if missed:
+        text += f" Runs that never got there: {', '.join(missed)}."
+    if unfinished:
+        text += f" Not counted, since not over: {runs_text(unfinished)}."
+    return Finding(group.label, best.name, factor, text, any(r.shipped for r in within))

@@ -6,7 +6,7 @@ from scipy import stats
 
 from jaxeff import measure
 from jaxeff.report import published
-from jaxeff.report.measured import Result, baseline_of, ends, interval_columns
+from jaxeff.report.measured import Result, baseline_of, ends, interval_columns, origin
 from jaxeff.report.tables import BASELINE, Group, Table
 
 
@@ -18,19 +18,14 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
     """
     printed = {row.our_name: row.printed_compute for row in published.alexnet_level()}
     rows, said = [], []
-    for group, within in found.items():
-        cheapest: dict[str, Result] = {}
-        for result in within:  # The largest median first.
-            is_packaged = result.first.model.source is None
-            if result.runs and is_packaged and result.key.model in printed:
-                cheapest[result.key.model] = result
+    for (group, whose), cheapest in _cheapest(found, printed).items():
         if len(cheapest) < 3:
             continue
         names = sorted(cheapest, key=printed.get, reverse=True)
         agreement = measure.rank_agreement(
             {name: cheapest[name].crossings() for name in names}, printed
         )
-        said.append(f"{group.label}: {_text(agreement)}")
+        said.append(f"{group.label}, {whose}: {_text(agreement)}")
         ours = [cheapest[name].estimate().value for name in names]
         places = zip(
             stats.rankdata([printed[name] for name in names]), stats.rankdata(ours), strict=True
@@ -44,6 +39,7 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
             rows.append(
                 (
                     group.label,
+                    whose,
                     name,
                     float(theirs),
                     float(here),
@@ -55,6 +51,7 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
             )
     columns = (
         "data and level",
+        "whose",
         "model",
         "the paper's place",
         "place here",
@@ -68,6 +65,17 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
         "coefficient of both orders, with a 95 % interval over the seeds: " + "; ".join(said) + "."
     )
     return Table("order", "The paper's order, and the one here", columns, tuple(rows), how)
+
+
+def _cheapest(found, printed) -> dict[tuple[Group, str], dict[str, Result]]:
+    """Of each of the paper's networks, of the reader's records and of those of jaxeff apart."""
+    cheapest: dict[tuple[Group, str], dict[str, Result]] = {}
+    for group, within in found.items():
+        for result in within:  # The largest median first.
+            is_packaged = result.first.model.source is None
+            if result.runs and is_packaged and result.key.model in printed:
+                cheapest.setdefault((group, origin(result)), {})[result.key.model] = result
+    return cheapest
 
 
 def _text(agreement):

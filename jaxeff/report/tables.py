@@ -33,6 +33,8 @@ class Table:
       columns: headings, with units.
       rows: raw values; None leaves a cell empty.
       how: how the numbers were made.
+      matrix: names of the columns that are rows, columns and cells of the matrix which the page
+        shows instead, where rows are a cross product.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     how: str
+    matrix: tuple[str, str, str] | None = None
 
 
 CONVENTIONS = {
@@ -458,15 +461,20 @@ def _transformations(described):
     return ", ".join(texts)
 
 
-def runs(records: Sequence[Record]) -> Table:
-    """Every record: what it measured, and how to trace it."""
+def runs(records: Sequence[Record], shipped: Sequence[Record] = ()) -> Table:
+    """Every record: what it measured, and how to trace it.
+
+    Args:
+      records: of the reader.
+      shipped: that came with the package.
+    """
     rows = []
-    for record in records:
+    for i, record in enumerate((*records, *shipped)):
         software, commit = record.software, record.software.git_commit
         rows.append(
             (
                 record.run_id,
-                record.created,
+                "yours" if i < len(records) else "with jaxeff",
                 group_of(record).label,
                 record.model.name,
                 publications.date_text(record),
@@ -482,13 +490,14 @@ def runs(records: Sequence[Record]) -> Table:
                 f"{software.jaxeff} (jax {software.jax})",
                 devices(record),
                 record.command,
+                record.created,
                 record.environment.kernels,
                 record.environment.cpu_model,
             )
         )
     columns = (
         "run",
-        "created",
+        "measured",
         "data and level",
         "model",
         "published",
@@ -504,10 +513,15 @@ def runs(records: Sequence[Record]) -> Table:
         "jaxeff",
         "devices",
         "command",
+        "created",
         "kernels",
         "cpu_model",
     )
-    how = "Compute is up to the crossing, or to the end of a run that did not reach its target."
+    how = (
+        "Compute is up to the crossing, or to the end of a run that did not reach its target. "
+        "Records that come with jaxeff are read at the level of their data set; the target of "
+        "their command may be a harder one."
+    )
     return Table("runs", "Every record", columns, tuple(rows), how)
 
 

@@ -103,17 +103,62 @@ def bootstrap_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[N
     if len(points) < 4:
         return None, None
     months, halvings = _logarithms(points)
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = generator.integers(len(points), size=(BOOTSTRAP_DRAWS, len(points)))
-    x, y = months[drawn], halvings[drawn]
-    distinct = np.array([len(np.unique(row)) for row in x]) >= 3
-    x, y = x[distinct], y[distinct]
-    x = x - x.mean(axis=1, keepdims=True)
-    slopes = (x * y).sum(axis=1) / (x * x).sum(axis=1)
+    slopes, _ = _bootstrapped_lines(months, halvings)
     own = np.polyfit(months, halvings, 1)[0]
     steep, flat = np.quantile(slopes, [0.025, 0.975])
     steep, flat = min(steep, own), max(flat, own)
     return float(-1 / steep), float(-1 / flat) if flat < 0 else math.inf
+
+
+def _bootstrapped_lines(months, halvings):
+    """Slopes and intercepts of the lines through points that were drawn with replacement."""
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = generator.integers(len(months), size=(BOOTSTRAP_DRAWS, len(months)))
+    x, y = months[drawn], halvings[drawn]
+    distinct = (np.diff(np.sort(x, axis=1), axis=1) > 0).sum(axis=1) >= 2
+    x, y = x[distinct], y[distinct]
+    centre = x.mean(axis=1, keepdims=True)
+    x = x - centre
+    slopes = (x * y).sum(axis=1) / (x * x).sum(axis=1)
+    return slopes, y.mean(axis=1) - slopes * centre[:, 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """The fitted line of a frontier.
+
+    Attributes:
+      dates: from the first model to the last.
+      compute: operations on the line.
+      low: ends of the pointwise 95 % interval of the line, of the same bootstrap as that of
+        `bootstrap_interval`; it is where the line may lie, not where models may.
+      high: likewise.
+    """
+
+    dates: Sequence[datetime.date]
+    compute: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def fitted_line(points: Sequence[Point], number: int = 13) -> Line | None:
+    """Least squares of log2(compute) on the date, at `number` dates; None for fewer than 4 points.
+
+    Args:
+      points: of a frontier.
+      number: of dates, at equal distances.
+    """
+    if len(points) < 4:
+        return None
+    months, halvings = _logarithms(points)
+    at = np.linspace(0, months.max(), number)
+    slopes, intercepts = _bootstrapped_lines(months, halvings)
+    line = np.polyval(np.polyfit(months, halvings, 1), at)
+    low, high = np.quantile(slopes[:, None] * at + intercepts[:, None], [0.025, 0.975], axis=0)
+    low, high = np.minimum(low, line), np.maximum(high, line)
+    start = min(point.published for point in points)
+    dates = [start + datetime.timedelta(days=round(m * DAYS_A_MONTH)) for m in at]
+    return Line(dates, *((2.0**values).tolist() for values in (line, low, high)))
 
 
 def rounding_interval(points: Sequence[Point]) -> tuple[float, float] | tuple[None, None]:

@@ -8,7 +8,9 @@ import pytest
 
 from jaxeff import records
 from jaxeff.report import files, page
-from jaxeff.report.analysis import analyse, curves_by_group, page_data
+from jaxeff.report.analysis import analyse, curves_by_group
+from jaxeff.report.charts import page_data
+from jaxeff.report.names import readable
 from tests.records.example import GROWING, averaged, regression, run
 
 VERSION1 = pathlib.Path(__file__).parents[1] / "records" / "version1"
@@ -48,7 +50,7 @@ def test_records_of_version_1_are_compared_with_those_of_version_2(tmp_path):
     first, *_ = group["runs"]
     # Batches of 64 images of 11 755 872 multiply-accumulates, evaluated every 23 steps or so.
     macs = {shown["model"]: shown["macs"] for shown in group["configurations"]}
-    assert macs["shufflenet_v2"] == 11755872
+    assert macs["ShuffleNet v2"] == 11755872
     assert first["curve"][0][1] == float(f"{3 * 11755872 * 64 * 23:.6g}")
 
 
@@ -92,7 +94,7 @@ def test_another_task_stands_in_the_tables_and_takes_no_part_in_curves_and_level
         for group in page_data(analysis)["groups"]
         for shown in group["configurations"]
     ]
-    assert sorted(drawn) == [record.model.name for record in among]
+    assert sorted(drawn) == [readable(record.model.name) for record in among]
     levels = {row["data"] for row in _rows(analysis, "levels")} if among else set()
     assert levels == ({"d at 8 px"} if among else set())
     text = page.render(analysis)

@@ -1,6 +1,8 @@
 import csv
+import datetime
 import glob
 import json
+import math
 import os
 
 import pytest
@@ -8,7 +10,10 @@ import pytest
 from jaxeff.errors import UsageError
 from jaxeff.records.files import LARGEST_BYTES
 from jaxeff.report import exchange, files
-from jaxeff.report.analysis import analyse, page_data
+from jaxeff.report.analysis import analyse
+from jaxeff.report.charts import page_data
+from jaxeff.report.csv_file import csv_text
+from jaxeff.report.tables import Table
 from tests.records.example import run
 
 
@@ -113,10 +118,15 @@ def test_a_file_without_a_valid_record_is_named_and_the_others_count(tmp_path):
         assert "\n" not in line
 
 
+KINDS = ("png", "svg", "pdf")
+
+
 @pytest.fixture
 def quickly_drawn(monkeypatch):
-    """What figures look like is tested in `test_figures.py`; here they are two short files."""
-    monkeypatch.setattr(files.figures, "render", lambda figure: (b"png", b"svg"))
+    """What figures look like is tested in `test_figures.py`; here they are short files."""
+    monkeypatch.setattr(
+        files.figures, "render", lambda figure: {kind: kind.encode() for kind in KINDS}
+    )
 
 
 @pytest.mark.usefixtures("quickly_drawn")
@@ -124,12 +134,16 @@ def test_everything_is_written_and_tables_hold_the_numbers_in_full(tmp_path):
     analysis = analyse([run("alexnet", (0.4, 0.6)), run("resnet18", (0.6,))])
     files.write(analysis, tmp_path / "a" / "report")
     out = tmp_path / "a" / "report"
-    expected = {f"figures/figure{n}.{kind}" for n in range(2, 6) for kind in ("png", "svg")}
+    expected = {f"figures/figure{n}.{kind}" for n in range(2, 6) for kind in KINDS}
     expected |= {"index.html", "audit.md"} | {f"tables/table{n}.csv" for n in range(1, 6)}
     assert {name for name in expected if not (out / name).is_file()} == set()
     for table in analysis.tables:
-        with (out / "tables" / f"{table.name}.csv").open(newline="") as file:
-            rows = list(csv.reader(file))
+        lines = (out / "tables" / f"{table.name}.csv").read_text().splitlines()
+        header = [line for line in lines if line.startswith("#")]
+        assert header == lines[: len(header)]
+        words = ("made by jaxeff", "Units: ", "Source ", "Licence: ", table.how)
+        assert all(any(word in line for line in header) for word in words)
+        rows = list(csv.reader(lines[len(header) :]))
         assert rows[0] == list(table.columns)
         assert len(rows) == len(table.rows) + 1
         for row, written in zip(table.rows, rows[1:], strict=True):
@@ -138,6 +152,22 @@ def test_everything_is_written_and_tables_hold_the_numbers_in_full(tmp_path):
                     assert float(text) == value
     assert (out / "index.html").stat().st_size < 6_000_000
     assert (out / "figures" / "figure5.svg").read_bytes() == b"svg"
+
+
+def test_pandas_reads_a_table_under_its_header(tmp_path):
+    table = Table(
+        "t", "A title, quoted", ("name #", "x"), (("a # b", 1.5), ("=1", None)), "How #1."
+    )
+    text = csv_text(table, datetime.date(2026, 5, 1))
+    assert "made by jaxeff" in text.splitlines()[0]
+    assert "2026-05-01" in text.splitlines()[0]
+    (tmp_path / "t.csv").write_text(text)
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_csv(tmp_path / "t.csv", comment="#")
+    assert list(frame.columns) == ["name #", "x"]
+    assert list(frame["name #"]) == ["a # b", "'=1"]
+    assert frame["x"][0] == 1.5
+    assert math.isnan(frame["x"][1])
 
 
 @pytest.mark.usefixtures("quickly_drawn")
@@ -158,5 +188,5 @@ def test_the_page_keeps_the_crossing_when_a_long_curve_is_thinned():
     record = run(top1=top1)
     (group,) = page_data(analyse([record]))["groups"]
     (curve,) = (shown["curve"] for shown in group["runs"])
-    assert len(curve) <= 10_002
+    assert len(curve) <= 8_002
     assert max(point[2] for point in curve) == 0.6

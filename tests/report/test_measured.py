@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import datetime
 import io
 import math
 import statistics
@@ -10,8 +11,11 @@ import pytest
 from scipy import stats
 
 from jaxeff import measure
-from jaxeff.report import files, measured, page, tables
-from jaxeff.report.analysis import analyse, page_data
+from jaxeff.report import measured, page, tables
+from jaxeff.report.analysis import analyse
+from jaxeff.report.charts import page_data
+from jaxeff.report.csv_file import csv_text
+from jaxeff.report.names import readable
 from tests.records.example import GROWING, regression, run
 
 GAP = 60_000  # FLOPs between two evaluations, of a model with scale 1
@@ -32,6 +36,12 @@ def at(model, *evaluations, **changes):
 
 def rows_of(table):
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def uncommented(table):
+    """Lines of a table's CSV without its header."""
+    lines = csv_text(table, datetime.date(2026, 5, 1)).splitlines()
+    return [line for line in lines if not line.startswith("#")]
 
 
 def measured_rows(records, baseline="alexnet", **further):
@@ -80,7 +90,7 @@ def test_the_page_and_the_tables_say_what_a_sweep_prints(tmp_path):
     swept = {row["model"]: row for row in csv.DictReader(io.StringIO(text))}
     analysis = analyse([record for found in runs.values() for record in found])
     (table,) = (table for table in analysis.tables if table.name == "measured")
-    reported = {row["model"]: row for row in csv.DictReader(io.StringIO(files.csv_text(table)))}
+    reported = {row["model"]: row for row in csv.DictReader(uncommented(table))}
     for model in ("resnet18", "vgg11", "googlenet"):
         for theirs, ours in (
             ("factor", "times less"),
@@ -97,7 +107,7 @@ def test_the_page_and_the_tables_say_what_a_sweep_prints(tmp_path):
     value, _, ends = factor.removesuffix(")").partition(" (")
     (finding,) = analysis.findings
     assert f"{value} times less than alexnet (95 %: {ends}; 3 runs each)" in finding.text
-    assert finding.text in page.render(analysis)
+    assert readable(finding.text) in page.render(analysis)
 
 
 def test_one_run_and_two_have_no_interval_and_say_so():
@@ -167,7 +177,7 @@ def test_runs_that_are_not_over_are_no_results_and_missing_seeds_are_counted():
     analysis = analyse(alexnet + resnet)
     assert "Not counted, since not over: two runs." in analysis.findings[0].text
     names = [shown["name"] for shown in page_data(analysis)["groups"][0]["runs"]]
-    assert "resnet18, small, seed 3, running" in names
+    assert "ResNet-18, small, seed 3, running" in names
 
     alone = [dataclasses.replace(run("vgg11"), status="running")]
     (row,) = rows_of(measured.table(measured.results(alone)))
@@ -197,7 +207,8 @@ def test_a_single_run_has_the_error_bar_of_its_kind():
         "(standard deviation of 5 seeds, to top1:0.98)"
     )
     (group,) = page_data(analyse(at("alexnet", 8), known_spread=known_spread))["groups"]
-    assert group["configurations"][0]["at"][0]["xla"] == [7.5 * GAP, low, high]
+    shown = group["configurations"][0]["at"][0]["xla"]
+    assert shown == pytest.approx([7.5 * GAP, low, high], rel=1e-8)
     (three,) = measured.results(at("alexnet", 8, 9, 10), known_spread)[next(iter(found))]
     estimate = three.estimate()
     assert three.bar(estimate) == (estimate.low, estimate.high), "their own interval"

@@ -10,6 +10,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from jaxeff.measure import Row
 from jaxeff.report import figures
+from jaxeff.report.names import readable
+from jaxeff.report.tables import accuracy_of, metric_text
 
 
 def draw_factors(rows: Sequence[Row]) -> Figure:
@@ -72,7 +74,7 @@ def _draw(axes, rows):
         if _is_place(estimate.value):
             axes.plot(estimate.value, place, marker, color=colour, markerfacecolor=face, ms=5)
     axes.axvline(1, color=figures.GREY, linewidth=0.8)
-    names = [f"{row.name} ({_seeds(row)})" for row in rows]
+    names = [f"{readable(row.name)} ({_seeds(row)})" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("log")
@@ -82,8 +84,12 @@ def _draw(axes, rows):
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
-    axes.set_title(f"{dataset}, to {metric} {level:g}", fontsize=9, loc="left")
-    axes.set_xlabel(f"times less training compute than {reference}, XLA's count", fontsize=8)
+    is_accuracy = accuracy_of(metric) is not None
+    to = f"{100 * level:g} % {metric_text(metric)}" if is_accuracy else f"{metric} {level:g}"
+    axes.set_title(f"{dataset}, to {to}", fontsize=9, loc="left")
+    axes.set_xlabel(
+        f"times less training compute than {readable(reference)}, XLA's count", fontsize=8
+    )
     for name in dict.fromkeys(name for _, name, _ in bars):
         colour, marker, face, _ = kinds[name]
         axes.plot([], [], marker, color=colour, markerfacecolor=face, label=name)

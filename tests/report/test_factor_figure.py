@@ -28,14 +28,14 @@ def test_a_factor_is_drawn_with_its_interval_at_its_row():
     figure = draw_factors(rows)
     (axes,) = figure.axes
     names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == [f"{row.name} (3 seeds)" for row in rows]
+    assert names == [f"{name} (3 seeds)" for name in ("AlexNet", "other")]
     place = [row.name for row in rows].index("other")
     factor = rows[place].factor
     drawn = [line for line in axes.lines if list(line.get_ydata()) == [place, place]]
     assert list(drawn[0].get_xdata()) == pytest.approx([factor.low, factor.high])
     marks = [line for line in axes.lines if list(line.get_ydata()) == [place]]
     assert [list(line.get_xdata()) for line in marks] == [[factor.value]]
-    assert "than alexnet" in axes.get_xlabel()
+    assert "than AlexNet" in axes.get_xlabel()
 
 
 def test_a_configuration_that_never_got_there_has_an_arrow_and_no_mark():
@@ -53,8 +53,8 @@ def test_each_level_has_a_panel_and_rows_without_factors_none():
     curves = {"alexnet": ((0.2, 0.4, 0.6), 4), "other": ((0.2, 0.6), 1)}
     both = [*_rows(curves, 0.4), *_rows(curves, 0.5)]
     assert [axes.get_title(loc="left") for axes in draw_factors(both).axes] == [
-        "d, to top1 0.4",
-        "d, to top1 0.5",
+        "d, to 40 % top-1",
+        "d, to 50 % top-1",
     ]
     with pytest.raises(ValueError, match="no configuration has a factor"):
         draw_factors([dataclasses.replace(row, factor=None) for row in both])

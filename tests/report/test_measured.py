@@ -358,7 +358,7 @@ def test_every_interval_contains_its_estimate(with_records):
             checked[table.name] = checked.get(table.name, 0) + 1
     names = {"trends"}
     if with_records:
-        names |= {"measured", "table1_measured", "levels", "dominance"}
+        names |= {"measured", "table1_measured", "levels", "dominance", "order"}
     assert set(checked) == names
     assert checked["trends"] == 9
 

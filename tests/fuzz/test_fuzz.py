@@ -19,8 +19,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.fuzz.targets import TARGETS
 
-# PyTorch takes seconds to import.
+# PyTorch and TensorFlow Datasets take seconds to import.
 QUICK = {"records": 10, "rows": 40, "flags": 100, "folders": 20, "weights": 40, "images": 80}
+QUICK |= {"saved sets": 10, "Parquet": 10, "arrays": 30}
+LIBRARIES = {
+    "saved sets": "pyarrow",
+    "Parquet": "pyarrow",
+    "TensorFlow Datasets": "tensorflow_datasets",
+    "PyTorch's weights": "torch",
+}
 SLOWEST_SECONDS = 20
 
 
@@ -62,6 +69,7 @@ def _run(name, inputs, **options):
 @pytest.mark.filterwarnings("ignore:.*EXIF", "ignore:Tag data")
 @pytest.mark.parametrize("name", QUICK)
 def test_what_strangers_send_is_read_or_refused_in_one_line(name):
+    _import_library(name)
     assert _run(name, QUICK[name], derandomize=True) >= QUICK[name]
 
 
@@ -69,8 +77,7 @@ def test_what_strangers_send_is_read_or_refused_in_one_line(name):
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.filterwarnings("ignore")
 def test_what_strangers_send_at_length(name):
-    if name == "PyTorch's weights":
-        pytest.importorskip("torch")
+    _import_library(name)
     inputs = int(os.environ.get("JAXEFF_FUZZ_INPUTS", "20000"))
     _run(name, 200, phases=[Phase.generate])  # What libraries allocate once.
     memory, started = _memory(), time.perf_counter()
@@ -78,6 +85,11 @@ def test_what_strangers_send_at_length(name):
     seconds, grown = time.perf_counter() - started, _memory() - memory
     print(f"{name}: {seen:,} inputs, {seconds:.0f} s, memory grew by {grown:.0f} MB")
     assert grown < 300
+
+
+def _import_library(name):
+    if name in LIBRARIES:
+        pytest.importorskip(LIBRARIES[name])
 
 
 def _memory():

@@ -24,7 +24,7 @@ from jaxeff.cells import visible
 from jaxeff.data import Augmentation, augment, image_folder, jpeg
 from jaxeff.report import exchange, sota_file
 from tests.fuzz.data_sets import DATA_SETS
-from tests.fuzz.mutations import changed_bytes, changed_json
+from tests.fuzz.mutations import change_bytes, changed_bytes, changed_json, seeded
 from tests.fuzz.refused import refused
 from tests.launch.commands import ROOT
 from tests.records.example import GROWING, averaged, regression, run
@@ -243,12 +243,15 @@ class WeightsFile:
     content: bytes
 
 
-@st.composite
-def weights_files(draw, kinds):
+def weights_files(kinds):
     """A file of weights, changed."""
-    kind = draw(st.sampled_from(kinds))
-    ending = ".safetensors" if kind == "safetensors" else ".pth"
-    return WeightsFile(ending, draw(changed_bytes([_cached_weights(kind)])))
+
+    def change(draw):
+        kind = draw.choice(kinds)
+        ending = ".safetensors" if kind == "safetensors" else ".pth"
+        return WeightsFile(ending, change_bytes(draw, _cached_weights(kind)))
+
+    return seeded(change)
 
 
 _cached_weights = functools.cache(_weights)

@@ -130,19 +130,19 @@ ENDS = {
         "pass",
         "raise KeyError('pixels')",
         (),
-        ("recipe.py, line 15: KeyError: 'pixels'", "the last checkpoint in run is of step 4"),
+        ("recipe.py, line 14: KeyError: 'pixels'", "the last checkpoint in run is of step 4"),
     ),
     "transform in a process": (
         "pass",
         "raise KeyError('pixels')",
         ("--num_workers=1",),
-        ("recipe.py, line 15: KeyError: 'pixels'", "the last checkpoint in run is of step 4"),
+        ("recipe.py, line 14: KeyError: 'pixels'", "the last checkpoint in run is of step 4"),
     ),
     "transform exits": (
         "pass",
         "raise SystemExit(0)",
         (),
-        ("recipe.py, line 15: SystemExit: 0", "the last checkpoint in run is of step 4"),
+        ("recipe.py, line 14: SystemExit: 0", "the last checkpoint in run is of step 4"),
     ),
     "memory of the machine": (
         "pass",

@@ -125,7 +125,7 @@ def summary(rows: list[list[float]]) -> str:
             f"{column.min():.1f} to {column.max():.1f}"
         )
     for name, column in (("wall", 0), ("processor", 4)):
-        pieces = np.array_split(settled, 10)
+        pieces = np.array_split(settled, min(10, len(settled) // 2))
         rates = [(p[-1, 5] - p[0, 5]) / (p[-1, column] - p[0, column]) for p in pieces]
         lines.append(f"images a second of {name} time, by tenths: {np.round(rates, 1).tolist()}")
     return "\n".join(lines)

@@ -3,11 +3,15 @@
 Each run of a tiny network is killed (SIGKILL) after a time drawn uniformly from the life of an
 uninterrupted session, and started again with the same command until it ends by itself. It then
 must have ended as the uninterrupted one did: parameters and optimizer bit for bit, the record but
-for its clock, `metrics.jsonl` but for its rates. Sessions are `launch/train.py` in copies of a
-process that has imported everything, and which has not started JAX.
+for its clock, `metrics.jsonl` but for its rates. Time is the processor's, so that a busy machine
+changes nothing. Sessions are `launch/train.py` in copies of a process that has imported everything,
+and which has not started JAX.
+
+In the same `FOLDER` it goes on with new runs, beside the uninterrupted one that is there.
 """
 
 import collections
+import contextlib
 import hashlib
 import importlib
 import json
@@ -67,21 +71,28 @@ def start(folder: pathlib.Path, name: str) -> int:
     """Starts a session of the run `name`; returns its process's number."""
     child = os.fork()
     if child == 0:
-        os.setsid()
+        os.setpgid(0, 0)
         logs = {kind: str(folder / f"{name}.{kind}") for kind in ("stdout", "stderr")}
         argv = [str(ROOT / "launch" / "train.py"), *FLAGS, f"--workdir={name}"]
         warm.run(argv, str(folder), {}, **logs)
+    with contextlib.suppress(OSError):  # Whichever of the two comes first.
+        os.setpgid(child, child)
     return child
 
 
+def processor_seconds(process: int) -> float:
+    """What all threads of a process have used."""
+    fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait(child: int, seconds: float) -> int | None:
-    """The exit status of a process that ends within `seconds`; None where it does not."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """The exit status of a process that ends within `seconds` of its processor time, or None."""
+    while processor_seconds(child) < seconds:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+        time.sleep(0.005)
     return None
 
 
@@ -122,12 +133,11 @@ def outcome(workdir: pathlib.Path) -> dict[str, object]:
 
 
 def uninterrupted(folder: pathlib.Path, name: str) -> float:
-    """Lets a run end by itself; returns the seconds that it took."""
-    started = time.monotonic()
-    status = wait(start(folder, name), 300)
-    if status != COMPLETE:
+    """Lets a run end by itself; returns the seconds of processor time that it took."""
+    _, status, used = os.wait4(start(folder, name), 0)
+    if os.waitstatus_to_exitcode(status) != COMPLETE:
         raise RuntimeError(f"{status}: {(folder / f'{name}.stderr').read_text()}")
-    return time.monotonic() - started
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -137,13 +147,16 @@ def main() -> None:
     warm.import_everything()
     for module in IMPORTED:
         importlib.import_module(module)
-    uninterrupted(folder, "first")  # It fills the compilation cache.
-    life = uninterrupted(folder, "whole")
-    print(f"an uninterrupted session takes {life:.1f} s", flush=True)
+    if not (folder / "life").exists():
+        uninterrupted(folder, "first")  # It fills the compilation cache.
+        life = uninterrupted(folder, "whole")
+        (folder / "life").write_text(str(life))
+    life = float((folder / "life").read_text())
+    print(f"an uninterrupted session takes {life:.1f} s of processor time", flush=True)
     ended, moments, runs, sessions = {}, collections.Counter(), 0, 0
     draw = random.Random(seed)
     while sum(moments.values()) < kills:
-        name, status = f"run{runs}", None
+        name, status = f"seed{seed}run{runs}", None
         runs += 1
         for _ in range(MOST_SESSIONS):
             sessions += 1
@@ -151,15 +164,16 @@ def main() -> None:
             status = wait(child, draw.uniform(0, life))
             if status is not None:
                 break
+            time.sleep(draw.uniform(0, 0.05))  # Also when it waits for a disk.
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             moments[moment(folder / name, before)] += 1
+            print(f"{sum(moments.values())} kills, {runs} runs: {dict(moments)}", flush=True)
         if status is None:
-            status = wait(start(folder, name), 300)
-        if status != COMPLETE:
+            uninterrupted(folder, name)
+        elif status != COMPLETE:
             raise RuntimeError(f"{name}: {status}: {(folder / f'{name}.stderr').read_text()}")
         ended[name] = folder / name
-        print(f"{sum(moments.values())} kills, {runs} runs: {dict(moments)}", flush=True)
     # Orbax starts JAX, so all comparing comes after the last fork.
     expected, lost = outcome(folder / "whole"), []
     for name, workdir in ended.items():

@@ -1,7 +1,7 @@
-"""A long run, watched from outside: `python -m tests.train.soak FOLDER SECONDS`.
+"""A long run, watched from outside: `python -m tests.train.soak FOLDER SECONDS [EPOCHS]`.
 
-Starts `launch/train.py` on a small network, with an evaluation and a checkpoint about each minute,
-and notes memory, descriptors, threads, processor time and images each ten seconds in
+Starts `launch/train.py` on a small network, with an evaluation and a checkpoint each `EPOCHS` (15,
+about a minute where the machine is free), and notes memory, descriptors, threads, processor time and images each ten seconds in
 `FOLDER/soak.csv`. At the end it interrupts the run, which must exit with 75, prints what changed
 from the fifth minute on, and draws `FOLDER/soak.png`.
 
@@ -84,15 +84,21 @@ def images_so_far(workdir: pathlib.Path) -> int:
     return json.loads(lines[-1])["step"] * BATCH_SIZE if lines else 0
 
 
-def watch(folder: pathlib.Path, seconds: float) -> list[list[float]]:
-    """Lets the run go on for `seconds`; returns the samples, as `COLUMNS`."""
+def watch(folder: pathlib.Path, seconds: float, epochs: float) -> list[list[float]]:
+    """Lets the run go on for `seconds`; returns the samples, as `COLUMNS`.
+
+    Args:
+      folder: of everything.
+      seconds: that it goes on for.
+      epochs: between evaluations.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "net.py").write_text(NETWORK)
     (folder / "soak_recipe.py").write_text(RECIPE)
     command = [
         *(sys.executable, str(ROOT / "launch" / "train.py"), "--model=net.py:Net"),
         *("--recipe=soak_recipe.py", "--dataset=synthetic", "--image_size=32"),
-        *("--target=top1:1.0", "--nostop_at_target", "--log_every=1", "--eval_every=15"),
+        *("--target=top1:1.0", "--nostop_at_target", "--log_every=1", f"--eval_every={epochs}"),
         "--workdir=run",
     ]
     rows, started = [], time.monotonic()
@@ -169,7 +175,7 @@ def draw(rows: list[list[float]], path: pathlib.Path) -> None:
 def main() -> None:
     """Watches, prints and draws."""
     folder, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
-    rows = watch(folder, seconds)
+    rows = watch(folder, seconds, *map(float, sys.argv[3:4] or ["15"]))
     draw(rows, folder / "soak.png")
     print(summary(rows))
 

@@ -4,6 +4,7 @@ What a user can mend is exit status 2, and no traceback. Everything else is stat
 fault of this program's own: its traceback comes before the line, for whoever reports it.
 """
 
+import concurrent.futures
 import sys
 
 import user_files
@@ -25,6 +26,10 @@ def explained(error: BaseException) -> tuple[str, int]:
 def _told(error):
     if out_of_memory(error):
         return f"out of memory ({_one_line(error)}): {_smaller()}", MENDED_BY_THE_USER
+    if isinstance(error, concurrent.futures.BrokenExecutor):
+        return (
+            f"a process that this command started died, often for want of memory: {_smaller()}"
+        ), MENDED_BY_THE_USER
     told = user_files.explained(error)
     if told is not None:
         return told, MENDED_BY_THE_USER

@@ -3,6 +3,8 @@
 The runs take minutes: `pytest -m slow -n 0 tests/launch/test_failures.py`.
 """
 
+import concurrent.futures
+import os
 import subprocess
 import sys
 import time
@@ -92,6 +94,13 @@ def test_too_little_memory_says_what_takes_less(kind):
     assert status == 2
     assert text.startswith("out of memory (")
     assert "\n" not in text
+
+
+def test_a_process_that_dies_is_told_as_such():
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        told, status = failures.explained(pool.submit(os._exit, 9).exception())
+    assert status == 2
+    assert told.startswith("a process that this command started died, often for want of memory")
 
 
 def test_what_a_user_can_mend_is_said_as_it_is():

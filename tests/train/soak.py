@@ -1,9 +1,9 @@
 """A long run, watched from outside: `python -m tests.train.soak FOLDER SECONDS [EPOCHS]`.
 
 Starts `launch/train.py` on a small network, with an evaluation and a checkpoint each `EPOCHS` (15,
-about a minute where the machine is free), and notes memory, descriptors, threads, processor time and images each ten seconds in
-`FOLDER/soak.csv`. At the end it interrupts the run, which must exit with 75, prints what changed
-from the fifth minute on, and draws `FOLDER/soak.png`.
+about a minute where the machine is free), and notes memory, descriptors, threads, processor time
+and images each ten seconds in `FOLDER/soak.csv`. At the end it interrupts the run, which must exit
+with 75, prints what changed from the fifth minute on, and draws `FOLDER/soak.png`.
 
 Batches wait for a clock, so that the run takes a part of a core and its rate is its own; where the
 machine is busy, images per second of processor time are the fair rate.

@@ -165,8 +165,15 @@ def test_files_that_killed_writes_left_are_removed(tmp_path):
 def test_a_folder_that_is_gone_or_cannot_be_written_is_one_error(tmp_path):
     with pytest.raises(UsageError, match="moved or removed"), workdir.writing(tmp_path / "gone"):
         pass
-    with pytest.raises(UsageError, match="No space left on device"), workdir.writing(tmp_path):
-        raise OSError(28, os.strerror(28))
+    full = r"^--workdir=.* cannot be written \(No space left on device\).*make room"
+    with pytest.raises(UsageError, match=full), workdir.writing(tmp_path):
+        raise OSError(28, os.strerror(28), ".record.json.abc")
+    (tmp_path / "metrics.jsonl").mkdir()
+    with (
+        pytest.raises(UsageError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"),
+        workdir.writing(tmp_path),
+    ):
+        workdir.MetricLog(tmp_path, step=0)
 
 
 def test_threads_that_wait_for_ever_are_left_to_themselves():

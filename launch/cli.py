@@ -1,7 +1,5 @@
 """How every command starts: flags read, help printed, mistakes answered in one line, exit 2."""
 
-import contextlib
-import multiprocessing
 import os
 import pathlib
 import shlex
@@ -38,8 +36,8 @@ def run(
     """Parses the flags, calls `main()` and exits with the status that it returns.
 
     A wrong flag, a leftover argument, a `jaxeff.errors.UsageError` or an error in a user's own file
-    prints one line on standard error and exits with status 2. `--help` prints the module's
-    docstring and its flags.
+    prints one line on standard error and exits with status 2; any other error prints its traceback
+    before the line, and exits with 1. `--help` prints the module's docstring and its flags.
 
     Args:
       main: takes nothing and returns the exit status; imports what is slow to import by itself, so
@@ -55,7 +53,7 @@ def run(
 
         print(module_docstring.strip())
         if "Exit status" not in module_docstring:
-            print("\nExit status: 0 done; 2 wrong flags or unreadable input, in one line.")
+            print("\nExit status: 0 done; 2 wrong flags or unreadable input, in one line; 1 else.")
         print(help_page.text(common, sys.modules[__name__]))
         sys.exit(0)
     try:
@@ -72,24 +70,23 @@ def run(
     if leftover:
         _fail(program, f"unexpected argument {leftover[0]!r}: flags are written --name=value")
 
-    import user_files
+    import failures
 
-    from jaxeff.errors import UsageError
+    from jaxeff.ending import end
 
     _prepare_jax()
     try:
-        with user_files.errors_explained():
-            status = main(*subcommand)
-    except UsageError as error:
-        _say(program, str(error))
-        _end(2)
+        status = main(*subcommand)
     except KeyboardInterrupt:
-        _end(128 + signal.SIGINT)
-    except Exception:
-        traceback.print_exc()
-        _end(1)
+        end(128 + signal.SIGINT)
+    except BaseException as error:  # SystemExit is of a user's code, since `main` returns.
+        text, status = failures.explained(error)
+        if status == failures.UNEXPECTED:
+            traceback.print_exception(error)
+            end(status, _line(program, text, hint=""))
+        end(status, _line(program, text))
     if status == INTERRUPTED:  # Something may still be compiling.
-        _end(status)
+        end(status)
     sys.exit(status)
 
 
@@ -127,22 +124,12 @@ def _prepare_jax():
 
 
 def _fail(program, message):
-    _say(program, message)
+    print(_line(program, message), file=sys.stderr)
     sys.exit(2)
 
 
-def _say(program, message):
+def _line(program, message, hint=" (--help explains the flags)"):
     from jaxeff.cells import visible
 
     # What was given may hold anything, such as sequences that a terminal would obey.
-    print(f"{program}: {visible(message)} (--help explains the flags)", file=sys.stderr)
-
-
-def _end(status):
-    """Ends the process, whatever its threads wait for: a library's may wait for each other."""
-    for child in multiprocessing.active_children():
-        child.kill()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)
+    return f"{program}: {visible(message)}{hint}"

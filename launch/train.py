@@ -21,7 +21,8 @@ workdir goes on where an interrupted run stopped.
 
 Exit status: 0 target reached; 3 schedule complete, target not reached; 4 diverged (the loss is not
 finite); 75 interrupted by SIGTERM or SIGINT after a checkpoint, run the same command again; 2 wrong
-flags or unreadable data.
+flags, unreadable data, too little memory or an error in a file of your own, in one line; 1 any
+other error, whose last line says what is safe.
 """
 
 import functools
@@ -198,12 +199,14 @@ EXIT_STATUS = {"diverged": 4, "interrupted": 75}
 
 def main() -> int:
     """Runs the training that the flags describe; returns the exit status."""
+    import failures
+
     from jaxeff import train
 
     link = train.join_processes(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _JOIN_TIMEOUT.value
     )
-    with train.ending_together(link):
+    with train.ending_together(link, failures.explained):
         run = _run_from_flags()  # First, since the loop takes a second to import.
         record = train.train_to_target(run, link)
     if record.target.reached:

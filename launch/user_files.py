@@ -129,11 +129,41 @@ def explain(error: BaseException) -> str | None:
         for frame, line in reversed(list(traceback.walk_tb(seen.__traceback__))):
             name = _known_files.get(frame.f_code.co_filename)
             if name is not None:
-                # Flax ends its messages with an address.
-                what = re.sub(r"\(https?://[^)]*\)", "", f"{type(error).__name__}: {error}")
-                return f"{name}, line {line}: {' '.join(what.split())[:400]}"
+                return _line(name, line, f"{type(error).__name__}: {error}")
+        if told := _in_the_text(str(seen)):
+            return told
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _in_the_text(text):
+    """The same of a traceback in a message, as XLA has it of a function that it calls back."""
+    places = [
+        match
+        for match in re.finditer(r'File "([^"\n]+)", line (\d+).*', text)
+        if match[1] in _known_files
+    ]
+    if not places:
+        return None
+    path, line = places[-1].groups()
+    what = [text for text in text[places[-1].end() :].splitlines() if not text.startswith(" ")]
+    return _line(_known_files[path], line, " ".join(what))
+
+
+def _line(name, line, what):
+    # Flax ends its messages with an address.
+    what = " ".join(re.sub(r"\(https?://[^)]*\)", "", what).split())
+    return f"{name}, line {line}: {what[:400]}"
+
+
+def explained(error: BaseException) -> str | None:
+    """What `explain` says of an error, or of one of the user that a `UsageError` passes on."""
+    if not isinstance(error, UsageError):
+        return explain(error)
+    told = error.__cause__ and explain(error.__cause__)
+    if told is None or any(name in str(error) for name in _known_files.values()):
+        return None
+    return told
 
 
 @contextlib.contextmanager
@@ -141,14 +171,8 @@ def errors_explained():
     """Turns an error in a line of the user's files into a `UsageError` that names the line."""
     try:
         yield
-    except UsageError as error:
-        # One that passes on what a function of the user raised.
-        told = error.__cause__ and explain(error.__cause__)
-        if told is None or any(name in str(error) for name in _known_files.values()):
-            raise
-        raise UsageError(told) from error
     except Exception as error:
-        told = explain(error)
+        told = explained(error)
         if told is None:
             raise
         raise UsageError(told) from error

@@ -11,6 +11,7 @@ classes. Nothing is ever downloaded, and nothing is decoded before it is used.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import io
@@ -130,12 +131,21 @@ def _saved(folder: Path) -> tuple[list[str], list[str]]:
             "dataset.train_test_split(0.1, seed=0).save_to_disk(FOLDER)"
         )
     splits = []
-    names = _json(folder / "dataset_dict.json").get("splits", [])
+    said = folder / "dataset_dict.json"
+    names = _json(said).get("splits", [])
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise UsageError(f"{said}: splits is no list of names; save or copy the data set again")
     for split in _train_and_validation(folder, names):
         state = folder / split / "state.json"
-        files = [
-            str(folder / split / file["filename"]) for file in _json(state).get("_data_files", ())
-        ]
+        try:
+            files = [
+                str(folder / split / file["filename"])
+                for file in _json(state).get("_data_files", ())
+            ]
+        except (TypeError, KeyError) as error:
+            raise UsageError(
+                f"{state}: _data_files is no list of files; save or copy the data set again"
+            ) from error
         if gone := [file for file in files if not os.path.isfile(file)]:
             raise UsageError(
                 f"{state} names {gone[0]}, which is not there; save or copy the data set again"
@@ -277,8 +287,11 @@ class _Split:
 
     def __init__(self, name: str, files: list[str]):
         self.name, self._files = name, files
+        if not files:
+            raise UsageError(f"the split {name} has no files: save or copy the data set again")
         tables = [_table(file) for file in files]
-        self.columns = _columns(files[0], tables[0].schema)
+        with _naming(files[0], "Arrow"):
+            self.columns = _columns(files[0], tables[0].schema)
         labels = []
         for file, table in zip(files, tables, strict=True):
             missing = [key for key in self.columns[:2] if key not in table.column_names]
@@ -311,8 +324,7 @@ def _columns(path, schema) -> _Columns:
     """Finds the columns, by their features where the file tells them and by name."""
     import pyarrow as pa
 
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
+    features = _features(path, schema)
 
     def column(names, feature):
         marked = [name for name in schema.names if _kind(features.get(name)) == feature]
@@ -341,8 +353,21 @@ def _columns(path, schema) -> _Columns:
             f"{path}: column {label} is {schema.field(label).type}, expected integers: "
             f"dataset.class_encode_column({label!r}) makes them"
         )
-    names = (features.get(label) or {}).get("names")
+    feature = features.get(label)
+    names = feature.get("names") if isinstance(feature, dict) else None
+    if names is not None and not isinstance(names, list):
+        raise UsageError(f"{path}: the names of the classes are no list; save the data set again")
     return _Columns(image, label, None if names is None else tuple(map(str, names)))
+
+
+def _features(path, schema) -> dict[str, Any]:
+    """What `datasets` says of the columns in a file of its own; nothing in another."""
+    said = (schema.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = json.loads(said)["info"]["features"] if said != b"{}" else {}
+    except (ValueError, RecursionError, KeyError, TypeError):
+        features = {}  # Then the names of the columns tell what they are.
+    return features if isinstance(features, dict) else {}
 
 
 def _kind(feature):
@@ -381,7 +406,10 @@ def _naming(file, kind):
 
     try:
         yield
-    except pa.ArrowException as error:
+    # Beside Arrow's own: names in no encoding, or twice, and its OSError of what is no such file.
+    except (pa.ArrowException, ValueError, KeyError, OSError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise
         reason = " ".join(str(error).split())[:150]
         raise UsageError(
             f"{file} cannot be read as {kind} ({reason}): download or save the data set again"
@@ -422,9 +450,12 @@ def _common_size(*sources: ArrowSource) -> tuple[int | None, int | None]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it is no JSON object")
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} cannot be read ({' '.join(str(error).split())[:150]}): save or copy the data "
             "set again"
         ) from error
+    return value

@@ -39,7 +39,15 @@ class RecordSource:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        example = self.records[index]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            example = self.records[index]
+        except Exception as error:  # Damage raises whatever the libraries trip over.
+            raise UsageError(
+                f"image {index} cannot be read from its ArrayRecord file ({_one_line(error)}): "
+                "prepare the set again"
+            ) from error
         # Some readers give a scalar array of bytes, others bytes, and raw images are pixels.
         image = example["image"]
         if isinstance(image, np.ndarray) and image.ndim == 0:
@@ -93,6 +101,11 @@ def load(
             f"--dataset={name}: neither jaxeff nor TensorFlow Datasets has a data set of that name "
             f"({_one_line(error)})"
         ) from error
+    except Exception as error:  # Damage raises whatever the libraries trip over.
+        raise UsageError(
+            f"--dataset={name}: what is prepared in {folder or '~/tensorflow_datasets'} cannot be "
+            f"read ({_one_line(error)}): prepare it again"
+        ) from error
     info = builder.info
     splits = dict(info.splits or {})
     if not splits:
@@ -127,7 +140,7 @@ def load(
             return RecordSource(
                 builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
             )
-        except (NotImplementedError, ValueError, OSError, ImportError) as error:
+        except Exception as error:  # As above.
             raise UsageError(f"{_how_to_prepare(name, builder)} ({_one_line(error)})") from error
 
     named = {"train_split": train_split, "validation_split": validation_split}

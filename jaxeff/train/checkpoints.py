@@ -3,12 +3,13 @@
 Each carries a digest of both, so that bit rot is no other state.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from jaxeff.atomic import is_remote
 from jaxeff.errors import UsageError
+from jaxeff.train import parallel
 from jaxeff.train.workdir import Folder
 
 # Orbax logs the traceback of what it raises, in each thread that comes across it.
@@ -49,7 +51,10 @@ class Checkpoints:
 
     def newest_whole_step(self) -> int | None:
         """Step of the newest checkpoint that is whole on disk, whatever is being saved."""
-        return max(ocp.utils.checkpoint_steps(self._folder), default=None)
+        try:
+            return max(ocp.utils.checkpoint_steps(self._folder), default=None)
+        except (OSError, ValueError):  # The folder has gone.
+            return None
 
     def save(self, step: int, state, progress: dict) -> None:
         """Saves NumPy arrays `state` and JSON values `progress` as of `step`."""
@@ -65,13 +70,13 @@ class Checkpoints:
             raise self._not_written(error) from error
 
     def restore(self, like=None, say: Callable[[str], None] | None = None) -> tuple[object, dict]:
-        """The newest `(state, progress)`.
+        """The newest `(state, progress)` that every process can read.
 
         Args:
           like: what the state's structure, shapes and dtypes must be; None takes them as they are,
             in dictionaries.
-          say: is told of a checkpoint that is damaged, which is put aside for the one before. None,
-            several processes and a bucket put none aside.
+          say: is told of a checkpoint that is damaged, which the first process puts aside for the
+            one before. None puts none aside.
 
         Raises:
           UsageError: there is no checkpoint, none can be read, or it does not fit `like`.
@@ -80,25 +85,42 @@ class Checkpoints:
         if not steps:
             raise UsageError(f"{self._folder}: there is no checkpoint")
         for step, before in zip(steps, [*steps[1:], None], strict=True):
+            error = None
             try:
-                return self._read(step, like)
-            except Exception as error:  # Damage raises whatever the libraries trip over.
-                problem = f"{self._folder}/{step}: the checkpoint is damaged ({_reason(error)})"
-                alone = jax.process_count() == 1 and not is_remote(self._folder)
-                if before is None or say is None or not alone:
-                    raise UsageError(
-                        f"{problem}; remove that folder to go on from "
-                        + ("the start" if before is None else f"step {before}")
-                    ) from error
-            aside = self._put_aside(step)
-            say(f"{problem}: put into {aside}; going on from step {before}")
+                restored = self._read(step, like)
+            except Exception as raised:  # Damage raises whatever the libraries trip over.
+                error = raised
+            if not parallel.union([] if error is None else [jax.process_index()]):
+                return restored
+            reason = "as another process reads it" if error is None else _reason(error)
+            problem = f"{self._folder}/{step}: the checkpoint is damaged ({reason})"
+            if before is None or say is None:
+                raise UsageError(
+                    f"{problem}; remove that folder to go on from "
+                    + ("the start" if before is None else f"step {before}")
+                ) from error
+            if jax.process_index() == 0:
+                say(f"{problem}: put into {self._put_aside(step)}; going on from step {before}")
+            parallel.union([])  # Nobody looks before it is gone.
+            self._manager.reload()
         raise AssertionError("the loop returns or raises")
 
     def _read(self, step, like):
+        """What this process reads, which waits for no other, since that may find damage."""
+        rank = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=rank, active_processes={rank}, barrier_sync_key_prefix=f"read{rank}"
+        )
+        handler = ocp.CompositeCheckpointHandler(
+            composite_options=ocp.CompositeOptions(multiprocessing_options=alone)
+        )
         arguments = ocp.args.Composite(
             state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
         )
-        restored = self._manager.restore(step, args=arguments)
+        with contextlib.closing(
+            ocp.Checkpointer(handler, multiprocessing_options=alone)
+        ) as checkpointer:
+            restored = checkpointer.restore(self._folder / str(step), args=arguments)
         state, progress = restored["state"], restored["progress"]
         digest = progress.pop("digest", None)  # Earlier ones have none.
         if digest is not None and digest != _digest(state, progress):
@@ -109,12 +131,17 @@ class Checkpoints:
 
     def _put_aside(self, step):
         damaged = self._folder.parent / "damaged"
-        damaged.mkdir(exist_ok=True)
         aside, number = damaged / f"checkpoint-{step}", 1
         while aside.exists():
             aside, number = damaged / f"checkpoint-{step}-{number}", number + 1
-        (self._folder / str(step)).rename(aside)
-        self._manager.reload()
+        try:
+            damaged.mkdir(exist_ok=True)
+            _move(self._folder / str(step), aside)
+        except OSError as error:
+            raise UsageError(
+                f"{self._folder}/{step}: the checkpoint is damaged, and cannot be put into "
+                f"{damaged} ({_reason(error)}); move it away"
+            ) from error
         return aside
 
     def _not_written(self, error):
@@ -132,6 +159,22 @@ class Checkpoints:
             self._manager.close()
         except Exception as error:
             raise self._not_written(error) from error
+
+
+def _move(folder, target):
+    """Renames a folder; in a bucket, which has none, copies its objects before it removes them."""
+    if not is_remote(folder):
+        folder.rename(target)
+        return
+    for path in objects(folder):
+        path.copy(target / path.relative_to(folder), overwrite=True)
+    folder.rmtree()
+
+
+def objects(folder: Folder) -> Iterator[Folder]:
+    """All files below `folder`; in a bucket there is no `rglob`."""
+    for path in folder.iterdir():
+        yield from objects(path) if path.is_dir() else (path,)
 
 
 def _digest(state, progress):

@@ -1,5 +1,6 @@
 """The figure of a run: its metrics against training compute."""
 
+import gc
 import io
 import itertools
 from collections.abc import Sequence
@@ -24,6 +25,17 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
     Returns:
       A PNG file. The x axis is logarithmic, in teraflop/s-days by XLA's count.
     """
+    # A figure refers to itself. Python seldom looks for such among the many objects of a run, in
+    # which figures would gather by the hundred megabytes; among the new ones it is done at once.
+    gc.freeze()
+    try:
+        return _drawing(record, metrics)
+    finally:
+        gc.collect()
+        gc.unfreeze()
+
+
+def _drawing(record, metrics):
     # Half a second that --help and a wrong flag need not wait for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

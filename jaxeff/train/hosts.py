@@ -9,8 +9,6 @@ message. The connection of a process that dies is closed at once; one that says 
 
 import contextlib
 import json
-import multiprocessing
-import os
 import selectors
 import socket
 import sys
@@ -18,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from jaxeff.ending import end
 from jaxeff.errors import UsageError
 
 SILENCE_SECONDS = 20
@@ -355,27 +354,33 @@ def end_at_once() -> None:
 
 def leave(status: int) -> None:
     """Ends this process whatever its threads do, after what it has printed is out."""
-    for child in multiprocessing.active_children():
-        child.kill()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
     time.sleep(0.3)  # A socket that is closed too soon takes its last message along.
-    os._exit(status)
+    end(status)
+
+
+def _explained(error):
+    text = " ".join(str(error).split())[:500] or "without a message"
+    is_usage = isinstance(error, UsageError)
+    return (text, 2) if is_usage else (f"{type(error).__name__}: {text}", 1)
 
 
 @contextlib.contextmanager
-def ending_together(link: Link | None) -> Iterator[None]:
-    """Tells the other processes how this one's part ended: done, or failed, and why."""
+def ending_together(
+    link: Link | None, explained: Callable[[BaseException], tuple[str, int]] = _explained
+) -> Iterator[None]:
+    """Tells the other processes how this one's part ended: done, or failed, and why.
+
+    Args:
+      link: to the other processes; None for a process that is alone.
+      explained: the line that an error is told in, and the exit status of all.
+    """
     try:
         yield
     except BaseException as error:
         if link is not None:
-            is_usage = isinstance(error, UsageError)
-            if not is_usage:
+            if not isinstance(error, UsageError):
                 link.await_loss()  # Another's end is an exception here.
-            text = " ".join(str(error).split())[:500] or type(error).__name__
-            link.fail(text if is_usage else f"{type(error).__name__}: {text}", 2 if is_usage else 1)
+            link.fail(*explained(error))
         raise
     if link is not None:
         link.finish()

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxeff import records
+from jaxeff.errors import UsageError
 from jaxeff.train import accounting, hooks, hosts, parallel, workdir
 from jaxeff.train.checkpoints import Checkpoints
 from jaxeff.train.display import Display
@@ -44,6 +45,8 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
       UsageError: the batch size does not suit the devices, the processes are told different
         things, the workdir cannot be used or holds another run, or an example cannot be read.
       ValueError: there are several processes, and no `link` to stop them together.
+
+    Any other exception, such as of the network, has `what_is_safe`, a line on the checkpoints.
     """
     if jax.process_count() > 1 and link is None:
         raise ValueError("several processes: give the link that train.join_processes returns")
@@ -59,9 +62,11 @@ def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
         session = Session(run, display, stop, link)
         try:
             session.finish(session.train())
-        except BaseException:
+        except BaseException as error:
             # After an error the threads of a library may wait for each other for ever.
             hooks.within(SECONDS_TO_CLOSE, session.close)
+            if not isinstance(error, UsageError):  # These say it themselves.
+                error.what_is_safe = session.what_is_safe()
             raise
         session.close()
         return session.progress.record()
@@ -266,8 +271,18 @@ class Session:
             self.progress.step, self.trainer.host_state(), self.progress.to_json()
         )
 
+    def what_is_safe(self) -> str:
+        """What to say of the checkpoints when the run ends by an error."""
+        step = self._checkpoints.newest_whole_step()
+        if step is None:
+            return "there is no checkpoint yet"
+        return (
+            f"the last checkpoint in {self.run.workdir} is of step {step}, from which the same "
+            "command goes on"
+        )
+
     def _last_words(self):
-        """What is safe when the run ends without this process's doing."""
+        """What to do when the run ends without this process's doing."""
         step = self._checkpoints.newest_whole_step()
         if step is None:
             return "there is no checkpoint yet: run the same command again"

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import fcntl
 import importlib.util
 import json
@@ -101,9 +102,13 @@ def writing(workdir: Folder):
         yield
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        # Of a full disk, the name would be of a temporary file.
+        what = f"--workdir={workdir}" if is_full or not error.filename else error.filename
+        remedy = "make room" if is_full else "mend that"
         raise UsageError(
-            f"--workdir={workdir}: cannot be written ({reason}); checkpoints that are there stay "
-            "whole: make room, and run the same command again"
+            f"{what}: cannot be written ({reason}); checkpoints that are there "
+            f"stay whole: {remedy}, and run the same command again"
         ) from error
 
 

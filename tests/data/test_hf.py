@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import pickle
 import sys
 
@@ -223,6 +224,38 @@ def test_a_set_without_its_whole_content_is_refused(tmp_path, saved, parquet):
     assert "holds neither" in error(tmp_path / "empty")
     hub_set()["train"].save_to_disk(tmp_path / "one")
     assert "train_test_split" in error(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dataset_dict.json", {"splits": 3}),
+        ("dataset_dict.json", {"splits": ["train", 3, "test"]}),
+        ("dataset_dict.json", []),
+        ("train/state.json", {"_data_files": "train"}),
+        ("train/state.json", {"_data_files": [{"filename": None}]}),
+        ("train/state.json", {"_data_files": []}),
+    ],
+)
+def test_what_a_saved_set_says_of_itself_may_be_anything(saved, name, content):
+    """Found by fuzzing."""
+    (saved / name).write_text(json.dumps(content))
+    assert "save or copy the data set again" in error(saved)
+
+
+@pytest.mark.parametrize("said", [b"[", b"[1]", b'{"info": 3}', b"[" * 99999])
+def test_columns_are_found_by_name_where_nothing_readable_is_said_of_them(parquet, said):
+    for path in parquet.rglob("*.parquet"):
+        table = pyarrow.parquet.read_table(path)
+        pyarrow.parquet.write_table(table.replace_schema_metadata({"huggingface": said}), path)
+    assert load("hf", data_dir=parquet).class_names == ("0", "1")
+
+
+def test_a_stream_with_a_broken_header_is_named(saved):
+    """Found by fuzzing: Arrow raises an OSError."""
+    path = next((saved / "train").glob("*.arrow"))
+    path.write_bytes(b"\0" + path.read_bytes()[1:])
+    assert f"{path} cannot be read as Arrow" in error(saved)
 
 
 def test_files_that_are_no_data_are_named(tmp_path, saved, parquet):

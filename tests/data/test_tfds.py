@@ -1,6 +1,7 @@
 """Reading of TensorFlow Datasets, with a small real set that a builder writes as ArrayRecord."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -108,6 +109,21 @@ def test_a_set_that_is_not_prepared_says_how(tmp_path):
 def test_a_set_of_another_kind_or_of_no_name_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"nosuchset.*did you mean|nosuchset.*known are"):
         load("nosuchset", data_dir=tmp_path)
+
+
+def test_a_prepared_set_that_is_damaged_is_one_line(prepared, tmp_path):
+    """Found by fuzzing."""
+    shutil.copytree(prepared, tmp_path / "tfds")
+    (folder,) = (tmp_path / "tfds" / "shades").iterdir()
+    for path in folder.glob("*array_record*"):
+        content = bytearray(path.read_bytes())
+        content[64:2048] = b"\xff" * (2048 - 64)
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"prepare the set again|is not prepared"):
+        load("shades", data_dir=tmp_path / "tfds").train[0]
+    (folder / "dataset_info.json").write_bytes(b"\0{}")
+    with pytest.raises(UsageError, match=r"cannot be read .*: prepare it again"):
+        load("shades", data_dir=tmp_path / "tfds")
 
 
 def test_an_image_without_a_label_is_no_image_of_a_class():

@@ -1,6 +1,12 @@
-"""Inputs of strangers: files that were right, changed here and there, as Hypothesis draws them."""
+"""Inputs of strangers: files that were right, changed here and there.
+
+Hypothesis draws a seed alone, from which the changes follow: to draw each of them takes longer than
+most readers. So a failing input is not made smaller, but it is a known file with a few changes.
+"""
 
 import copy
+import random
+from collections.abc import Callable
 
 from hypothesis import strategies as st
 
@@ -35,67 +41,93 @@ ODD_VALUES = (
     [[[[]]]],
     {"a": {"a": None}},
 )
+# Numbers at the ends of their ranges, in either order of bytes.
+ODD_BYTES = (
+    b"\0",
+    b"\1",
+    b"\x7f",
+    b"\xff",
+    b"\0" * 4,
+    b"\xff" * 4,
+    b"\xff\xff\xff\x7f",
+    b"\x80\0\0\0",
+)
 
 
-def odd_values():
+def seeded(make: Callable[[random.Random], object]):
+    """A strategy of what `make` makes of a source of random numbers."""
+    return st.integers(0, 2**63).map(lambda seed: make(random.Random(seed)))
+
+
+def odd_value(draw: random.Random):
     """A value that JSON may hold."""
-    return st.one_of(
-        st.sampled_from(ODD_VALUES),
-        st.integers(),
-        st.floats(),
-        st.text(max_size=20),
-        st.lists(st.sampled_from(ODD_VALUES), max_size=3),
-    )
+    match draw.randrange(5):
+        case 0:
+            return draw.randint(-(2 ** draw.randrange(80)), 2 ** draw.randrange(80))
+        case 1:
+            return draw.uniform(-1, 1) * 10.0 ** draw.randint(-300, 300)
+        case 2:
+            return "".join(chr(draw.randrange(0xD800)) for _ in range(draw.randrange(20)))
+        case 3:
+            return draw.choices(ODD_VALUES, k=draw.randrange(4))
+    return draw.choice(ODD_VALUES)
 
 
-@st.composite
-def changed_json(draw, bases):
+def changed_json(bases):
     """One of `bases`, JSON values, with up to four values replaced, removed, added or moved."""
-    value = copy.deepcopy(draw(st.sampled_from(bases)))
-    for _ in range(draw(st.integers(1, 4))):
+    return seeded(lambda draw: change_json(draw, draw.choice(bases)))
+
+
+def change_json(draw: random.Random, value):
+    """A copy of `value`, changed."""
+    value = copy.deepcopy(value)
+    for _ in range(draw.randint(1, 4)):
         place = value
         while True:
             keys = list(place) if isinstance(place, dict) else range(len(place))
             if not keys:
                 break
-            key = draw(st.sampled_from(keys))
+            key = draw.choice(keys)
             child = place[key]
-            if isinstance(child, dict | list) and child and draw(st.integers(0, 3)):
+            if isinstance(child, dict | list) and child and draw.randrange(4):
                 place = child
                 continue
-            match draw(st.sampled_from(("replace", "scale", "remove", "add", "copy"))):
+            match draw.choice(("replace", "scale", "remove", "add", "copy")):
                 case "remove":
                     del place[key]
                 case "add" if isinstance(place, dict):
-                    place[draw(st.text(max_size=5))] = draw(odd_values())
+                    place["".join(draw.choices("aé\n\0.", k=draw.randrange(5)))] = odd_value(draw)
                 case "copy":
-                    place[key] = copy.deepcopy(place[draw(st.sampled_from(keys))])
+                    place[key] = copy.deepcopy(place[draw.choice(keys)])
                 case "scale" if isinstance(child, int | float) and not isinstance(child, bool):
-                    place[key] = child * draw(st.sampled_from((0, -1, 0.5, 2, 1.001, 10**20)))
+                    place[key] = child * draw.choice((0, -1, 0.5, 2, 1.001, 10**20))
                 case _:
-                    place[key] = draw(odd_values())
+                    place[key] = odd_value(draw)
             break
     return value
 
 
-@st.composite
-def changed_bytes(draw, bases):
+def changed_bytes(bases):
     """One of `bases`, bytes, with up to five places written over, cut, doubled or filled."""
-    content = draw(st.sampled_from(bases))
-    for _ in range(draw(st.integers(1, 5))):
+    return seeded(lambda draw: change_bytes(draw, draw.choice(bases)))
+
+
+def change_bytes(draw: random.Random, content: bytes) -> bytes:
+    """`content`, changed."""
+    for _ in range(draw.randint(1, 5)):
         # A header is worth more attempts than what follows it.
-        span = min(len(content), draw(st.sampled_from((32, 512, len(content)))))
-        start = draw(st.integers(0, max(0, span)))
-        length = draw(st.sampled_from((0, 1, 2, 4, 8, 100, 10_000)))
-        match draw(st.sampled_from(("write", "flip", "insert", "remove", "double", "cut", "fill"))):
+        span = min(len(content), draw.choice((32, 512, len(content))))
+        start = draw.randint(0, max(0, span))
+        length = draw.choice((0, 1, 2, 4, 8, 100, 10_000))
+        match draw.choice(("write", "flip", "insert", "remove", "double", "cut", "fill")):
             case "write":
-                new = draw(st.binary(min_size=1, max_size=8))
+                new = draw.choice((draw.randbytes(draw.randint(1, 8)), *ODD_BYTES))
                 content = content[:start] + new + content[start + len(new) :]
             case "flip" if start < len(content):
-                bit = 1 << draw(st.integers(0, 7))
+                bit = 1 << draw.randrange(8)
                 content = content[:start] + bytes([content[start] ^ bit]) + content[start + 1 :]
             case "insert":
-                content = content[:start] + draw(st.binary(max_size=12)) + content[start:]
+                content = content[:start] + draw.randbytes(draw.randrange(12)) + content[start:]
             case "remove":
                 content = content[:start] + content[start + length :]
             case "double":
@@ -103,6 +135,6 @@ def changed_bytes(draw, bases):
             case "cut":
                 content = content[:start]
             case "fill":
-                byte = draw(st.sampled_from((b"\0", b"\xff", b"[", b"9", b'"', b",")))
+                byte = draw.choice((b"\0", b"\xff", b"[", b"9", b'"', b","))
                 content = content[:start] + byte * length + content[start + length :]
     return content

@@ -22,28 +22,16 @@ from PIL import Image
 from jaxeff import records, tasks
 from jaxeff.cells import visible
 from jaxeff.data import Augmentation, augment, image_folder, jpeg
-from jaxeff.errors import UsageError
 from jaxeff.report import exchange, sota_file
-from tests.fuzz.mutations import changed_bytes, changed_json
+from tests.fuzz.data_sets import DATA_SETS
+from tests.fuzz.mutations import change_bytes, changed_bytes, changed_json, seeded
+from tests.fuzz.refused import refused
 from tests.launch.commands import ROOT
 from tests.records.example import GROWING, averaged, regression, run
 
 sys.path.append(str(ROOT / "launch"))
 
 import networks
-
-
-def refused(read, *arguments):
-    """What `read` returns, or None where it refuses in one line."""
-    try:
-        return read(*arguments)
-    except UsageError as error:
-        said = str(error)
-    assert said.strip()
-    assert "\n" not in said
-    assert len(said) < 2000
-    return None
-
 
 # Records.
 VERSION1 = pathlib.Path(__file__).parents[1] / "records" / "version1"
@@ -255,12 +243,15 @@ class WeightsFile:
     content: bytes
 
 
-@st.composite
-def weights_files(draw, kinds):
+def weights_files(kinds):
     """A file of weights, changed."""
-    kind = draw(st.sampled_from(kinds))
-    ending = ".safetensors" if kind == "safetensors" else ".pth"
-    return WeightsFile(ending, draw(changed_bytes([_cached_weights(kind)])))
+
+    def change(draw):
+        kind = draw.choice(kinds)
+        ending = ".safetensors" if kind == "safetensors" else ".pth"
+        return WeightsFile(ending, change_bytes(draw, _cached_weights(kind)))
+
+    return seeded(change)
 
 
 _cached_weights = functools.cache(_weights)
@@ -284,4 +275,5 @@ TARGETS = {
     "weights": (weights_files(["safetensors"]), read_weights),
     "PyTorch's weights": (weights_files(["zip", "legacy", "checkpoint"]), read_weights),
     "images": (changed_bytes(IMAGES), read_image),
+    **DATA_SETS,
 }

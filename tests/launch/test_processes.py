@@ -45,16 +45,38 @@ def recipe(model_name, steps_per_epoch, epochs=20, batch_size=48, lr=1e-2):
         batch_transforms=(mixed, data.RandomErasing(0.5)),
     )
 """
+# Starts a program; of a run of two, the second process misreads the step in the file `misread`.
+DAMAGE = """
+import pathlib, runpy, sys
+sys.argv = sys.argv[1:]
+sys.path[:0] = [str(pathlib.Path(sys.argv[0]).parent), str(pathlib.Path(sys.argv[0]).parents[1])]
+misread = pathlib.Path("misread")
+if misread.exists() and "--process_id=1" in sys.argv:
+    from jaxeff.train import checkpoints
+    read = checkpoints.Checkpoints._read
+    def misreading(self, step, like):
+        if step == int(misread.read_text()):
+            raise ValueError("as if")
+        return read(self, step, like)
+    checkpoints.Checkpoints._read = misreading
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 class Processes:
-    """`count` processes of one run, each with `devices` devices."""
+    """`count` processes of one run, each with `devices` devices.
 
-    def __init__(self, folder, count, *flags, devices=1, each=lambda number: ()):
+    Args:
+      each: further flags of a process, by its number.
+      start: what starts the program, in the place of Python alone.
+    """
+
+    def __init__(self, folder, count, *flags, devices=1, each=lambda number: (), start=()):
         self.folder = folder
         folder.mkdir(exist_ok=True)
         (folder / "net.py").write_text(NETWORK)
         (folder / "mixing.py").write_text(MIXING)
+        (folder / "damage.py").write_text(DAMAGE)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -66,7 +88,8 @@ class Processes:
                 f"--num_processes={count}",
                 f"--process_id={number}",
             )
-            command = [sys.executable, str(ROOT / "launch" / "train.py"), *flags, *each(number)]
+            program = str(ROOT / "launch" / "train.py")
+            command = [sys.executable, *start, program, *flags, *each(number)]
             command += together if count > 1 else ()
             with (
                 open(folder / f"{number}.out", "w") as out,
@@ -154,6 +177,37 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     assert statuses == [3] * 4, said
     assert gone_on.losses() == pytest.approx(whole.losses(), rel=1e-3)
     assert gone_on.losses()[:10] == pytest.approx(whole.losses()[:10], rel=1e-5)
+
+
+@pytest.mark.parametrize("seen_by", [(0, 1), (1,)], ids=["all", "one"])
+def test_a_damaged_checkpoint_is_put_aside_by_all_and_the_run_ends_the_same(tmp_path, seen_by):
+    """Where one process alone reads damage, as of its own disk's cache, all go back with it."""
+    flags = (*SMALL, "--epochs=1", "--checkpoint_every=5", "--target=top1:1.0")
+    whole = Processes(tmp_path / "run", 2, *flags)
+    statuses, said = whole.wait()
+    assert statuses == [3, 3], said
+    run = tmp_path / "run" / "run"
+    losses, record = whole.losses(), json.loads((run / "record.json").read_text())
+    newest = max((run / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    if seen_by == (0, 1):
+        file = max((newest / "state").rglob("*"), key=lambda path: path.stat().st_size)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 4
+        file.write_bytes(content)
+    else:
+        (tmp_path / "run" / "misread").write_text(newest.name)
+    again = Processes(tmp_path / "run", 2, *flags, start=("damage.py",))
+    statuses, said = again.wait()
+    assert statuses == [3, 3], said
+    assert (run / "damaged" / f"checkpoint-{newest.name}").is_dir()
+    output = (tmp_path / "run" / "0.out").read_text()
+    assert f"checkpoints/{newest.name}: the checkpoint is damaged" in output
+    assert "going on from step" in output
+    assert again.losses() == losses
+    found = json.loads((run / "record.json").read_text())
+    for point in (*record["curve"], *found["curve"]):
+        del point["seconds"]
+    assert found["curve"] == record["curve"]
 
 
 @pytest.mark.parametrize("flag", ["seed", "batch_size", "epochs", "lr", "dataset"])

@@ -24,19 +24,24 @@ IMPORTED = (
 )
 
 
-def main() -> None:
+def import_everything() -> None:
+    """Imports what takes long, and starts no thread and no device."""
     for name in IMPORTED:
         importlib.import_module(name)
+
+
+def main() -> None:
+    import_everything()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            _run(**request)
+            run(**request)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _run(argv, cwd, env, stdout, stderr):
+def run(argv: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
     """Ends the process as `python argv…` would."""
     status = 1
     try:

@@ -11,8 +11,9 @@ import pytest
 
 from jaxeff import train
 from jaxeff.errors import UsageError
-from jaxeff.train import hooks, workdir
-from jaxeff.train.checkpoints import Checkpoints
+from jaxeff.train import hooks, parallel, workdir
+from jaxeff.train.checkpoints import Checkpoints, objects
+from tests.launch.bucket import served_bucket
 from tests.train.tiny_run import tiny_run
 
 
@@ -77,6 +78,47 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(checkpoints, damag
     assert len(list((checkpoints.parent / "damaged").iterdir())) == 1
 
 
+def test_damage_that_another_process_reads_counts_for_all(checkpoints, monkeypatch):
+    asked = []
+
+    def union(numbers):
+        asked.append(set(numbers))
+        return {1} if len(asked) == 1 else set()
+
+    monkeypatch.setattr(parallel, "union", union)
+    said, again = [], Checkpoints(checkpoints)
+    assert again.restore(say=said.append)[1]["step"] == 16
+    again.close()
+    assert "as another process reads it" in said[0]
+    assert asked == [set(), set(), set()]
+    assert (checkpoints.parent / "damaged" / "checkpoint-32").is_dir()
+
+
+def test_a_damaged_checkpoint_in_a_bucket_is_put_aside(checkpoints, monkeypatch):
+    with served_bucket() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        run = workdir.folder("gs://bucket/damaged-run")
+        kept = Checkpoints(run / "checkpoints")
+        for step in (16, 32):
+            kept.save(step, {"a": np.full(99, step)}, {"step": step, "loss_sum": 0.5})
+        kept.close()
+        damaged = run / "checkpoints" / "32"
+        content = {path.relative_to(damaged): path.read_bytes() for path in objects(damaged)}
+        name = next(name for name, text in content.items() if b"loss_sum" in text)
+        content[name] = content[name].replace(b"0.5", b"0.6")
+        (damaged / name).write_bytes(content[name])
+        said, again = [], Checkpoints(run / "checkpoints")
+        state, _ = again.restore(say=said.append)
+        assert (state["a"] == 16).all()
+        again.save(32, {"a": np.full(99, 32)}, {"step": 32})
+        again.close()
+        assert "going on from step 16" in said[0]
+        aside = run / "damaged" / "checkpoint-32"
+        assert all((aside / name).read_bytes() == text for name, text in content.items())
+        assert Checkpoints(run / "checkpoints").restore()[1]["step"] == 32
+
+
 def test_without_a_whole_checkpoint_the_way_out_is_said(checkpoints):
     for checkpoint in checkpoints.iterdir():
         _flip_a_bit(checkpoint)
@@ -123,8 +165,15 @@ def test_files_that_killed_writes_left_are_removed(tmp_path):
 def test_a_folder_that_is_gone_or_cannot_be_written_is_one_error(tmp_path):
     with pytest.raises(UsageError, match="moved or removed"), workdir.writing(tmp_path / "gone"):
         pass
-    with pytest.raises(UsageError, match="No space left on device"), workdir.writing(tmp_path):
-        raise OSError(28, os.strerror(28))
+    full = r"^--workdir=.* cannot be written \(No space left on device\).*make room"
+    with pytest.raises(UsageError, match=full), workdir.writing(tmp_path):
+        raise OSError(28, os.strerror(28), ".record.json.abc")
+    (tmp_path / "metrics.jsonl").mkdir()
+    with (
+        pytest.raises(UsageError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"),
+        workdir.writing(tmp_path),
+    ):
+        workdir.MetricLog(tmp_path, step=0)
 
 
 def test_threads_that_wait_for_ever_are_left_to_themselves():

@@ -89,6 +89,7 @@ def step() -> int:
         if name not in CONTENDERS or name == "jaxeff":
             others = ", ".join(key for key in CONTENDERS if key != "jaxeff")
             raise UsageError(f"--against={name}: give some of {others}")
+    _require_torch()
     for name in _WITHOUT.value:
         if name not in cpu.NAMES:
             raise UsageError(f"--without={name}: give some of {', '.join(cpu.NAMES)}")
@@ -145,6 +146,7 @@ def input_pipeline() -> int:
         if name not in INPUT_CONTENDERS or name == "jaxeff":
             others = ", ".join(key for key in INPUT_CONTENDERS if key != "jaxeff")
             raise UsageError(f"--against={name}: give some of {others}, or nothing")
+    _require_torch()
     most = len(os.sched_getaffinity(0))
     for number in _CORES.value:
         if not number.isdecimal() or not 1 <= int(number) <= most:
@@ -160,6 +162,14 @@ def input_pipeline() -> int:
         as_json=_FORMAT.value == "json",
     )
     return 0
+
+
+def _require_torch():
+    from jaxeff import extras
+
+    for name in _AGAINST.value:
+        if name.startswith("torch"):
+            extras.require("bench", f"--against={name}")
 
 
 def _loops(run, dataset):

@@ -9,13 +9,29 @@ import signal
 import sys
 import traceback
 
-import ranges
-from absl import flags
-
 # `import models` is ours, whatever lies in the current folder; in a wheel nothing else finds it.
 PROGRAM = pathlib.Path(__file__).resolve().parents[1]
 if str(PROGRAM) not in sys.path[:2]:
     sys.path.insert(1, str(PROGRAM))
+
+from jaxeff import extras  # noqa: E402
+from jaxeff.cells import visible  # noqa: E402
+from jaxeff.errors import UsageError  # noqa: E402
+
+
+def _require_extra(program):
+    name = program.removesuffix(".py")
+    try:
+        extras.require(extras.OF_COMMANDS.get(name, "train"), f"jaxeff {name}")
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+_require_extra(os.path.basename(sys.argv[0]))  # Before anything of it is imported.
+
+import ranges  # noqa: E402
+from absl import flags  # noqa: E402
 
 INTERRUPTED = 75
 
@@ -74,8 +90,6 @@ def run(
 
     import user_files
 
-    from jaxeff.errors import UsageError
-
     _prepare_jax()
     try:
         with user_files.errors_explained():
@@ -132,8 +146,6 @@ def _fail(program, message):
 
 
 def _say(program, message):
-    from jaxeff.cells import visible
-
     # What was given may hold anything, such as sequences that a terminal would obey.
     print(f"{program}: {visible(message)} (--help explains the flags)", file=sys.stderr)
 

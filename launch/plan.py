@@ -105,9 +105,11 @@ def main() -> int:
     """Counts, plans and prints; returns 1 if the compiler failed for a model."""
     import networks
 
-    from jaxeff import compute
+    from jaxeff import compute, extras
     from jaxeff.errors import UsageError
 
+    if _COMPILE.value:
+        extras.require("tpu", "--compile")
     if not 0 < _ATTAINED.value <= 1:
         raise UsageError(f"--attained={_ATTAINED.value}: give a fraction above 0, at most 1")
     if _EPOCHS.value is not None and not _EPOCHS.value > 0:

@@ -122,12 +122,15 @@ def main() -> int:
     import sweep_runs
     from etils import epath
 
+    from jaxeff import extras
     from jaxeff.measure import known
 
     if _KNOWN.value:
         print(known.as_markdown(known.known_rows()))
         return 0
     _read_config()
+    if _REPORT.value and not (_DRY_RUN.value or _EMIT.value or _FIND_LEVEL.value):
+        extras.require("report", "--report, which --noreport turns off,")
     # Jobs may write into a bucket, which is not looked at from here.
     out = epath.Path(_OUT.value) if _EMIT.value else pathlib.Path(_OUT.value).expanduser()
     seeds, metric, levels = parse_seeds(_SEEDS.value), *parse_levels(_TARGET.value)

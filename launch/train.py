@@ -167,6 +167,13 @@ _ON_BAD_IMAGE = flags.DEFINE_enum(
     "place, count it and name it in the record. In validation it always stops.",
 )
 _LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps between lines of the log.", lower_bound=1)
+_LOG_TO = flags.DEFINE_list(
+    "log_to",
+    ["tensorboard"],
+    "Where to write the numbers of a run besides its folder, with commas between: tensorboard, "
+    "wandb, mlflow (the last two: extras of that name), or your own, FILE.py:NAME, a class or "
+    "function of a folder, a record and a step (jaxeff.train.writers). Nothing: --log_to=",
+)
 _CHECKPOINT_EVERY = flags.DEFINE_integer(
     "checkpoint_every",
     0,
@@ -234,6 +241,7 @@ def _run_from_flags():
     import dataclasses
 
     import networks
+    import writers
 
     import models
     from jaxeff import data, tasks, train
@@ -289,6 +297,7 @@ def _run_from_flags():
         log_every=_LOG_EVERY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
         accept_changed_data=_ACCEPT_CHANGED_DATA.value,
+        writers=writers.load_all(_LOG_TO.value),
         profile=_PROFILE.value,
         command=cli.command(),
         kernels=cli.kernels(),

@@ -66,6 +66,8 @@ def test_help_is_a_page_and_names_every_flag():
         (["--model=alexnet", "--train_split=train[:50%]"], ["--train_split", "'digits'"]),
         (["--model=alexnet", "--split_seed=1"], ["--split_seed=1", "'digits'"]),
         (["--model=alexnet", "--dataset=arrays"], ["--data_dir=FILE", ".npz"]),
+        (["--model=alexnet", "--log_to=tensorbord"], ["--log_to=tensorbord", "tensorboard, wandb"]),
+        (["--model=alexnet", "--log_to=tensorboard,w.py:W"], ["w.py: cannot be read"]),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_2(flags, words, tmp_path):

@@ -1,7 +1,8 @@
 """A process that has imported what commands import, and forks one for each request.
 
 A command that ends with one line on its flags spends seconds importing. Requests are lines of JSON
-on standard input, `{"argv", "cwd", "env", "stdout", "stderr"}`; answers are exit statuses.
+on standard input, `{"argv", "cwd", "env", "missing", "stdout", "stderr"}`; answers are exit
+statuses.
 """
 
 import importlib
@@ -36,7 +37,7 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _run(argv, cwd, env, stdout, stderr):
+def _run(argv, cwd, env, missing, stdout, stderr):
     """Ends the process as `python argv…` would."""
     status = 1
     try:
@@ -44,6 +45,7 @@ def _run(argv, cwd, env, stdout, stderr):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.chdir(cwd)
         os.environ.update(env)
+        sys.modules.update(dict.fromkeys(missing))
         sys.argv = argv
         sys.path[0] = os.path.dirname(argv[0])
         runpy.run_path(argv[0], run_name="__main__")

@@ -47,11 +47,25 @@ def _numbers(record):
     return [dataclasses.replace(point, seconds=0.0) for point in record.curve]
 
 
+class Lines:
+    """A writer of one's own: lines as in `metrics.jsonl`, in a file of its own."""
+
+    def __init__(self, folder, record, step):
+        self.folder, self.lines = folder, [{"run": record.run_id, "step": step}]
+
+    def write(self, step, kind, numbers):
+        self.lines.append({"step": step, "kind": kind, **numbers})
+
+    def close(self):
+        (self.folder / "lines.json").write_text(json.dumps(self.lines))
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run of 3 epochs that nothing interrupted, and its workdir."""
     workdir = tmp_path_factory.mktemp("whole")
-    return train.train_to_target(tiny_run(workdir)), workdir
+    to = (train.writers.TensorBoard, Lines)
+    return train.train_to_target(tiny_run(workdir, writers=to)), workdir
 
 
 def test_a_run_writes_what_it_promises(whole):
@@ -62,6 +76,14 @@ def test_a_run_writes_what_it_promises(whole):
     assert list((workdir / "checkpoints").iterdir())
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["kind"] == "validation"] == [1, 2, 3]
+
+
+def test_writers_are_told_what_the_log_holds(whole):
+    record, workdir = whole
+    first, *told = json.loads((workdir / "lines.json").read_text())
+    assert first == {"run": record.run_id, "step": 0}
+    assert told == [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    assert {line["kind"] for line in told} == {"train", "validation"}
 
 
 def test_every_validation_image_counts_once(whole):

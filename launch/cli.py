@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 
 # `import models` is ours, whatever lies in the current folder; in a wheel nothing else finds it.
 PROGRAM = pathlib.Path(__file__).resolve().parents[1]
@@ -49,7 +50,10 @@ _CPU_KERNELS = flags.DEFINE_enum(
 
 
 def run(
-    main, module_docstring: str, subcommands: dict | None = None, common: tuple[str, ...] = ()
+    main,
+    module_docstring: str,
+    subcommands: dict | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Parses the flags, calls `main()` and exits with the status that it returns.
 
@@ -62,17 +66,14 @@ def run(
         that `--help` answers at once.
       module_docstring: what the command does, with examples.
       subcommands: what the first argument may be; `main` is then called with the value of its key.
-      common: names of the flags that `--help` shows first.
+      groups: names of flags by the title under which `--help` shows them, the common ones first.
     """
     arguments = sys.argv
     program = os.path.basename(arguments[0])
     if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments[1:]):
         import help_page
 
-        print(module_docstring.strip())
-        if "Exit status" not in module_docstring:
-            print("\nExit status: 0 done; 2 wrong flags or unreadable input, in one line.")
-        print(help_page.text(common, sys.modules[__name__]))
+        print(help_page.text(module_docstring, groups or {}, sys.modules[__name__]))
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]

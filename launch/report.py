@@ -13,11 +13,13 @@ runs that are not over are named and count for nothing.
 
 The folder then holds
 
-    index.html                       everything, interactive; it opens without a network
-    tables/*.csv                     tables 1 to 5 of the paper, ours beside printed, and more
-    figures/figure{2..5}.{png,svg}   the paper's figures, for print
-    figures/factor_by_level.*        the factor from the baseline at every accuracy, from records
-    audit.md                         each printed number of the paper, recomputed
+    index.html            everything, interactive; it opens without a network
+    tables/*.csv          tables 1 to 5 of the paper, ours beside printed
+    figures/figure{2..5}.{png,svg}
+                          the paper's figures, for print
+    figures/factor_by_level.*
+                          the factor from the baseline at every accuracy
+    audit.md              each printed number of the paper, recomputed
 
     python launch/report.py --import=rows.csv --export_sota=efficiency_sota.csv
 
@@ -130,4 +132,8 @@ def summary(made) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(
+        main,
+        __doc__,
+        groups={"Common flags": ("records", "out", "baseline", "import", "export_sota")},
+    )

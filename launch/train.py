@@ -4,8 +4,9 @@
 
 trains ShuffleNet v2 on scikit-learn's hand-written digits: no download, minutes on a laptop.
 
-    python launch/train.py --model=resnet18 --dataset=image_folder --data_dir=/data/cifar10 \\
-        --image_size=64 --recipe=small --epochs=10 --target=top1:0.6
+    python launch/train.py --model=resnet18 --dataset=image_folder \\
+        --data_dir=/data/cifar10 --image_size=64 --recipe=small --epochs=10 \\
+        --target=top1:0.6
 
 trains on images in folders, /data/cifar10/train/<class>/*.jpg beside
 /data/cifar10/{validation,val,test}/<class>/*.jpg.
@@ -21,7 +22,7 @@ workdir goes on where an interrupted run stopped.
 
 Exit status: 0 target reached; 3 schedule complete, target not reached; 4 diverged (the loss is not
 finite); 75 interrupted by SIGTERM or SIGINT after a checkpoint, run the same command again; 2 wrong
-flags or unreadable data.
+flags or unreadable data; 1 an error that is none of yours, with a traceback.
 """
 
 import functools
@@ -32,10 +33,8 @@ from absl import flags
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Architecture: alexnet, densenet121, efficientnet_b0, googlenet, mobilenet_v1, mobilenet_v2, "
-    "resnet18, resnext50_32x4d, wide_resnet50_2, shufflenet_v1, shufflenet_v2, squeezenet1_1, "
-    "vgg11 or another size of these families (a wrong name lists near ones), or your own: "
-    "FILE.py:NAME or package.module:NAME, a Flax module class or a function of num_classes.",
+    "Network: one of those above, or your own: FILE.py:NAME or package.module:NAME, a Flax module "
+    "class or a function of num_classes.",
 )
 _MODEL_ARGS = flags.DEFINE_string(
     "model_args", "", "Arguments of the architecture, such as width=64,depth=3,stages=(2,2)."
@@ -481,21 +480,41 @@ def _loader_processes(dataset) -> int:
     return 0 if dataset.in_memory else data.loader_processes(os.cpu_count() or 1)
 
 
-COMMON = (
-    "model",
-    "dataset",
-    "data_dir",
-    "recipe",
-    "target",
-    "image_size",
-    "batch_size",
-    "epochs",
-    "lr",
-    "seed",
-    "dtype",
-    "workdir",
-)
+GROUPS = {
+    "Common flags": (
+        "model",
+        "dataset",
+        "data_dir",
+        "recipe",
+        "target",
+        "epochs",
+        "seed",
+        "workdir",
+    ),
+    "How it is trained": ("model_args", "batch_size", "lr", "accumulate", "dtype"),
+    "What it is trained on": (
+        "image_size",
+        "train_split",
+        "validation_split",
+        "split_seed",
+        "normalise",
+        "cache",
+        "check_data",
+        "on_bad_image",
+        "accept_changed_data",
+        "num_workers",
+    ),
+    "When it is measured, and what is kept": (
+        "eval_every",
+        "stop_at_target",
+        "log_every",
+        "log_to",
+        "checkpoint_every",
+        "profile",
+    ),
+    "Several hosts": ("coordinator_address", "num_processes", "process_id", "join_timeout"),
+}
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, common=COMMON)
+    cli.run(main, __doc__, groups=GROUPS)

@@ -24,7 +24,7 @@ def run_command(name, *arguments, devices=1, cwd=ROOT):
     )
 
 
-def run_quickly(name, *arguments, devices=1, cwd=ROOT, missing=()):
+def run_quickly(name, *arguments, devices=1, cwd=ROOT, env=None, missing=()):
     """As `run_command`, in a copy of a process that has imported everything already.
 
     For commands that are to end before they train: JAX has read its settings. Modules that are
@@ -34,7 +34,7 @@ def run_quickly(name, *arguments, devices=1, cwd=ROOT, missing=()):
     command = [str(ROOT / "launch" / f"{name}.py"), *arguments]
     with tempfile.TemporaryDirectory() as folder:
         paths = [pathlib.Path(folder, kind) for kind in ("stdout", "stderr")]
-        request = {"argv": command, "cwd": str(cwd), "env": {"XLA_FLAGS": flags}}
+        request = {"argv": command, "cwd": str(cwd), "env": {"XLA_FLAGS": flags, **(env or {})}}
         request["missing"] = list(missing)
         request |= {path.name: str(path) for path in paths}
         warm = _warm_process()

@@ -27,8 +27,8 @@ def run_command(name, *arguments, devices=1, cwd=ROOT):
 def run_quickly(name, *arguments, devices=1, cwd=ROOT, env=None, missing=()):
     """As `run_command`, in a copy of a process that has imported everything already.
 
-    For commands that are to end before they train: JAX has read its settings. Modules that are
-    `missing` are as if they were not installed.
+    That saves seconds. JAX has read the settings that it reads when it is imported, which are those
+    of the tests. Modules that are `missing` are as if they were not installed.
     """
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     command = [str(ROOT / "launch" / f"{name}.py"), *arguments]

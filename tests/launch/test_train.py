@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from jaxeff import records
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_quickly
 
 FLAGS = re.findall(
     r"\w+",
@@ -20,7 +20,7 @@ FLAGS = re.findall(
     accept_changed_data
     """,
 )
-_train = functools.partial(run_command, "train")
+_train = functools.partial(run_quickly, "train")
 
 
 @pytest.fixture(scope="module")

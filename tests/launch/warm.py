@@ -1,6 +1,6 @@
 """A process that has imported what commands import, and forks one for each request.
 
-A command that ends with one line on its flags spends seconds importing. Requests are lines of JSON
+A command of a small network spends most of its time importing. Requests are lines of JSON
 on standard input, `{"argv", "cwd", "env", "missing", "stdout", "stderr"}`; answers are exit
 statuses.
 """
@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import sys
 import traceback
 
@@ -20,9 +21,12 @@ IMPORTED = (
     "jaxeff.measure",
     "jaxeff.records",
     "jaxeff.tasks",
+    "jaxeff.train.loop",
+    "matplotlib.backends.backend_agg",
     "models",
     "rich.console",
 )
+SECONDS = 300
 
 
 def main() -> None:
@@ -43,6 +47,7 @@ def _run(argv, cwd, env, missing, stdout, stderr):
     try:
         for number, path in ((1, stdout), (2, stderr)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        signal.alarm(SECONDS)  # Ends it, where it hangs.
         os.chdir(cwd)
         os.environ.update(env)
         sys.modules.update(dict.fromkeys(missing))

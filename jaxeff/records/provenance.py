@@ -7,6 +7,7 @@ import pathlib
 import platform
 import re
 import subprocess
+from typing import Any
 
 import jax
 
@@ -44,12 +45,13 @@ def environment(kernels: str) -> Environment:
       kernels: `xla`, or what has been installed in the place of XLA's own kernels.
     """
     model, flags = _processor()
+    config: Any = jax.config  # Its settings are attributes that no type checker sees.
     return Environment(
         cpu_model=model,
         cpu_flags=flags,
         xla_flags=os.environ.get("XLA_FLAGS", ""),
         kernels=kernels,
-        matmul_precision=jax.config.jax_default_matmul_precision,
+        matmul_precision=config.jax_default_matmul_precision,
     )
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jsonschema
@@ -90,6 +90,7 @@ def _unusable(value: object) -> Iterator[tuple[str, str]]:
         if depth > MOST_DEPTH:
             yield _path(above), f"it is nested more than {MOST_DEPTH} deep"
             return
+        children: Iterable[tuple[Any, Any]]
         if isinstance(container, dict):
             children = container.items()
             if not all(isinstance(key, str) and _is_text(key) for key in container):

@@ -46,6 +46,10 @@ def environment(kernels: str) -> Environment:
     """
     model, flags = _processor()
     config: Any = jax.config  # Its settings are attributes that no type checker sees.
+    if model and jax.default_backend() == "cpu":
+        # XLA splits sums between them, so that their number decides how a program rounds.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        model = f"{model}, {cores} {'core' if cores == 1 else 'cores'}"
     return Environment(
         cpu_model=model,
         cpu_flags=flags,

@@ -106,7 +106,7 @@ def analyse(
     results, comparisons, findings = {}, [], []
     if records:
         from jaxeff import measure
-        from jaxeff.report import budgets, levels, measured
+        from jaxeff.report import budgets, levels, measured, order
 
         searched = [record for record in records if measure.is_of_search(record)]
         crossed = [record for record in records if not measure.is_of_search(record)]
@@ -120,6 +120,7 @@ def analyse(
         shown += [
             measured.table(results, baseline),
             measured.breakdown(results, baseline),
+            order.table(results),
             budgets.table(searched, results, baseline),
             levels.levels_table(comparisons, baseline),
             levels.dominance_table(comparisons),

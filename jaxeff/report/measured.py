@@ -29,8 +29,8 @@ from jaxeff.report.tables import (
     runs_text,
 )
 
-KnownSpread = Callable[[str, str], Spread | None]
-"""The spread of a packaged model on a data set, by their names; None where it is not known."""
+KnownSpread = Callable[[Record], Spread | None]
+"""The spread of runs like one; None where it is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ def results(
 
     Args:
       records: all of them.
-      known_spread: of packaged models.
+      known_spread: of runs like one.
     """
     groups: dict[Group, dict[Configuration, list[Record]]] = {}
     for record in records:
@@ -142,9 +142,7 @@ def _over(runs):
 
 
 def _spread(record, known_spread):
-    if known_spread is None or record.model.source is not None:
-        return None
-    return known_spread(record.model.name, record.dataset.name)
+    return None if known_spread is None else known_spread(record)
 
 
 def _names(keys):

@@ -30,8 +30,13 @@ def run_quickly(name, *arguments, devices=1, cwd=ROOT, env=None, missing=()):
     That saves seconds. JAX has read the settings that it reads when it is imported, which are those
     of the tests. Modules that are `missing` are as if they were not installed.
     """
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     command = [str(ROOT / "launch" / f"{name}.py"), *arguments]
+    return run_copy(command, devices, cwd, env, missing)
+
+
+def run_copy(command, devices=1, cwd=ROOT, env=None, missing=()):
+    """Runs `python command…` as `run_quickly` does."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     with tempfile.TemporaryDirectory() as folder:
         paths = [pathlib.Path(folder, kind) for kind in ("stdout", "stderr")]
         request = {"argv": command, "cwd": str(cwd), "env": {"XLA_FLAGS": flags, **(env or {})}}

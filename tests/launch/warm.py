@@ -13,6 +13,8 @@ import signal
 import sys
 import traceback
 
+import jax
+
 IMPORTED = (
     "flax.linen",
     "optax",
@@ -51,6 +53,7 @@ def _run(argv, cwd, env, missing, stdout, stderr):
         os.chdir(cwd)
         os.environ.update(env)
         sys.modules.update(dict.fromkeys(missing))
+        jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])  # It has been read.
         sys.argv = argv
         sys.path[0] = os.path.dirname(argv[0])
         runpy.run_path(argv[0], run_name="__main__")

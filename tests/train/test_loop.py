@@ -13,6 +13,7 @@ import pytest
 
 from jaxeff import data, records, train
 from jaxeff.errors import UsageError
+from tests.launch.commands import run_copy
 from tests.train.tiny_run import tiny_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -34,6 +35,15 @@ def _start(workdir, *settings, devices=1):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _trained(workdir, *settings, devices=1):
+    """The record of a run in one process, which nothing interrupts."""
+    program = str(ROOT / "tests" / "train" / "tiny_run.py")
+    cpu = {"JAX_PLATFORMS": "cpu"}
+    done = run_copy([program, str(workdir), *settings], devices=devices, env=cpu)
+    assert done.returncode == 0, done.stderr
+    return records.from_json(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _record(process):
@@ -167,7 +177,7 @@ def test_devices_and_processes_change_neither_the_counts_nor_the_curve_beyond_ro
 ):
     one, _ = whole
     if processes == 1:
-        shared = [_record(_start(tmp_path, devices=devices))]
+        shared = [_trained(tmp_path, devices=devices)]
     else:
         shared = _run_processes(tmp_path, processes, devices)
     hardware = shared[0].hardware
@@ -184,7 +194,7 @@ def test_devices_and_processes_change_neither_the_counts_nor_the_curve_beyond_ro
 @pytest.mark.parametrize("devices", [1, 4])
 def test_images_kept_on_the_devices_give_the_run_of_the_host(whole, tmp_path, devices):
     record, _ = whole
-    cached = _record(_start(tmp_path, "cache_on_devices=True", devices=devices))
+    cached = _trained(tmp_path, "cache_on_devices=True", devices=devices)
     ours, theirs = cached.compute.segments[0], record.compute.segments[0]
     assert ours.flops_per_step > theirs.flops_per_step  # The devices crop, and that is charged.
     assert ours.macs_forward_per_example == theirs.macs_forward_per_example

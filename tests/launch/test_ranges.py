@@ -51,6 +51,7 @@ READ_ELSEWHERE = {
     "device",
     "emit_settings",
     "fn",
+    "log_to",
     "model",
     "model_args",
     "models",

@@ -15,8 +15,9 @@ CROP = {"crop": {"RandomResizedCrop": {"area": [0.5, 1.0], "aspect": [0.75, 4 / 
 def display(request, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("TTY_INTERACTIVE", "0")
-    monkeypatch.setenv("TTY_COMPATIBLE", "1" if request.param == "terminal" else "0")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    if request.param == "terminal":
+        monkeypatch.setenv("FORCE_COLOR", "1")
     shown = Display(total_steps=40, log_every=20, noun="images")
     assert shown._live == (request.param == "terminal")
     return shown

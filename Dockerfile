@@ -11,7 +11,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir=/wheels .
 FROM python:3.12-slim
 ARG JAX=tpu
 COPY --from=wheel /wheels /wheels
-RUN pip install --no-cache-dir "jax[${JAX}]" "$(ls /wheels/*.whl)[tfds,gcs]" \
+RUN pip install --no-cache-dir "jax[${JAX}]" "$(ls /wheels/*.whl)[train,tfds,gcs]" \
     && rm -r /wheels
 # As root, to whom the devices of TPUs belong.
 WORKDIR /work

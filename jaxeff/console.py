@@ -4,7 +4,9 @@ import ast
 import difflib
 import os
 import pathlib
+import shutil
 import sys
+import textwrap
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 
@@ -37,5 +39,7 @@ def _help(found):
     lines = ["jaxeff NAME --flag=value …", ""]
     for name, path in found.items():
         docstring = ast.get_docstring(ast.parse(path.read_text("utf-8")))
-        lines.append(f"  jaxeff {name:<10} {docstring.splitlines()[0]}")
+        what = docstring.splitlines()[0]
+        indents = {"initial_indent": f"  jaxeff {name:<11}", "subsequent_indent": " " * 20}
+        lines.append(textwrap.fill(what, min(100, shutil.get_terminal_size().columns), **indents))
     return "\n".join([*lines, "", "jaxeff NAME --help explains the flags of one."])

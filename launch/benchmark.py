@@ -10,8 +10,8 @@ machine does hits all alike.
 `ours/its` is our speed over the contender's (the median of the turns, with the least and the most).
 On a GPU, compare with torch-compile in bfloat16:
 
-    python launch/benchmark.py step --models=paper --against=torch-compile --dtype=bfloat16 \\
-        --batch_size=256 --image_size=224 --minutes=10
+    python launch/benchmark.py step --models=paper --against=torch-compile \\
+        --dtype=bfloat16 --batch_size=256 --image_size=224 --minutes=10
 
 which begins no model that would not end in ten minutes, and names those to go on with.
 
@@ -21,7 +21,8 @@ is what the training loop costs: the same number of steps by the whole loop with
 by the loop on one batch that is already on the devices, and by the bare compiled step on that
 batch, in turns.
 
-    python launch/benchmark.py input --data_dir=DIR --against=pil,tfdata,torch --cores=1,2
+    python launch/benchmark.py input --data_dir=DIR \\
+        --against=pil,tfdata,torch --cores=1,2
 
 is how many images a second our input pipeline makes of the image folder DIR, beside PIL alone,
 tf.data and PyTorch's DataLoader where they are installed, all on the same cores. With --overlap it
@@ -89,6 +90,7 @@ def step() -> int:
         if name not in CONTENDERS or name == "jaxeff":
             others = ", ".join(key for key in CONTENDERS if key != "jaxeff")
             raise UsageError(f"--against={name}: give some of {others}")
+    _require_torch()
     for name in _WITHOUT.value:
         if name not in cpu.NAMES:
             raise UsageError(f"--without={name}: give some of {', '.join(cpu.NAMES)}")
@@ -145,6 +147,7 @@ def input_pipeline() -> int:
         if name not in INPUT_CONTENDERS or name == "jaxeff":
             others = ", ".join(key for key in INPUT_CONTENDERS if key != "jaxeff")
             raise UsageError(f"--against={name}: give some of {others}, or nothing")
+    _require_torch()
     most = len(os.sched_getaffinity(0))
     for number in _CORES.value:
         if not number.isdecimal() or not 1 <= int(number) <= most:
@@ -160,6 +163,14 @@ def input_pipeline() -> int:
         as_json=_FORMAT.value == "json",
     )
     return 0
+
+
+def _require_torch():
+    from jaxeff import extras
+
+    for name in _AGAINST.value:
+        if name.startswith("torch"):
+            extras.require("bench", f"--against={name}")
 
 
 def _loops(run, dataset):
@@ -185,4 +196,14 @@ def main(command) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, {"step": step, "loop": loop, "input": input_pipeline})
+    cli.run(
+        main,
+        __doc__,
+        {"step": step, "loop": loop, "input": input_pipeline},
+        groups={
+            "Common flags": ("models", "against", "data_dir", "image_size", "batch_size", "format"),
+            "step": ("dtype", "without", "threads", "minutes"),
+            "loop": ("dataset", "steps", "num_workers"),
+            "input": ("cores", "overlap"),
+        },
+    )

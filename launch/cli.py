@@ -6,14 +6,31 @@ import shlex
 import signal
 import sys
 import traceback
-
-import ranges
-from absl import flags
+from collections.abc import Mapping, Sequence
 
 # `import models` is ours, whatever lies in the current folder; in a wheel nothing else finds it.
 PROGRAM = pathlib.Path(__file__).resolve().parents[1]
 if str(PROGRAM) not in sys.path[:2]:
     sys.path.insert(1, str(PROGRAM))
+
+from jaxeff import extras  # noqa: E402
+from jaxeff.cells import visible  # noqa: E402
+from jaxeff.errors import UsageError  # noqa: E402
+
+
+def _require_extra(program):
+    name = program.removesuffix(".py")
+    try:
+        extras.require(extras.OF_COMMANDS.get(name, "train"), f"jaxeff {name}")
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+_require_extra(os.path.basename(sys.argv[0]))  # Before anything of it is imported.
+
+import ranges  # noqa: E402
+from absl import flags  # noqa: E402
 
 INTERRUPTED = 75
 
@@ -31,7 +48,10 @@ _CPU_KERNELS = flags.DEFINE_enum(
 
 
 def run(
-    main, module_docstring: str, subcommands: dict | None = None, common: tuple[str, ...] = ()
+    main,
+    module_docstring: str,
+    subcommands: dict | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Parses the flags, calls `main()` and exits with the status that it returns.
 
@@ -44,17 +64,14 @@ def run(
         that `--help` answers at once.
       module_docstring: what the command does, with examples.
       subcommands: what the first argument may be; `main` is then called with the value of its key.
-      common: names of the flags that `--help` shows first.
+      groups: names of flags by the title under which `--help` shows them, the common ones first.
     """
     arguments = sys.argv
     program = os.path.basename(arguments[0])
     if any(argument.lstrip("-") in ("help", "h", "helpfull") for argument in arguments[1:]):
         import help_page
 
-        print(module_docstring.strip())
-        if "Exit status" not in module_docstring:
-            print("\nExit status: 0 done; 2 wrong flags or unreadable input, in one line; 1 else.")
-        print(help_page.text(common, sys.modules[__name__]))
+        print(help_page.text(module_docstring, groups or {}, sys.modules[__name__]))
         sys.exit(0)
     try:
         leftover = flags.FLAGS(arguments)[1:]
@@ -129,7 +146,5 @@ def _fail(program, message):
 
 
 def _line(program, message, hint=" (--help explains the flags)"):
-    from jaxeff.cells import visible
-
     # What was given may hold anything, such as sequences that a terminal would obey.
     return f"{program}: {visible(message)}{hint}"

@@ -49,14 +49,7 @@ def compile_step(
 
 
 def _versions():
-    from jaxeff.errors import UsageError
-
-    try:
-        return {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
-    except importlib.metadata.PackageNotFoundError as error:
-        raise UsageError(
-            "--compile asks the TPU compiler: pip install libtpu (Linux, x86-64; it needs no TPU)"
-        ) from error
+    return {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
 
 
 def _ask(question: dict) -> dict:

@@ -57,7 +57,7 @@ def main() -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
     if _FN.value is not None:
-        print(function_cost(_FN.value))
+        _print_as_it_is(str(function_cost(_FN.value)))
         return 0
 
     from jaxeff.errors import UsageError
@@ -66,7 +66,7 @@ def main() -> int:
     if _BREAKDOWN.value:
         if len(chosen) > 1:
             raise UsageError(f"--breakdown is for one model, and --models names {len(chosen)}")
-        print(breakdown(chosen[0]))
+        _print_as_it_is(breakdown(chosen[0]))
         return 0
     rows = counting.in_parallel(
         count,
@@ -170,6 +170,13 @@ def breakdown(model) -> str:
     return f"{title}\n\n{cost}"
 
 
+def _print_as_it_is(text):
+    import tables
+
+    print(text)
+    tables.note_width(max(map(len, text.splitlines())))
+
+
 def headline(rows: list[dict]) -> dict[str, float]:
     """Returns the factor between AlexNet and EfficientNet-b0 by convention; empty without both."""
     by_name = {row["model"]: row for row in rows}
@@ -188,11 +195,8 @@ def headline(rows: list[dict]) -> dict[str, float]:
 
 def print_table(rows: list[dict], headlines: dict[str, float]) -> None:
     """Prints columns for people, in millions."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    import tables
 
-    table = Table(box=box.SIMPLE_HEAD, caption=None, pad_edge=False, padding=(0, 1, 0, 0))
     columns = (
         "model",
         "params",
@@ -203,28 +207,27 @@ def print_table(rows: list[dict], headlines: dict[str, float]) -> None:
         "over 6\nMACs",
         "activ-\nations",
     )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+    cells = []
     for row in rows:
         paper = row["paper_macs_forward_per_image"]
-        table.add_row(
-            row["model"],
-            f"{row['params'] / 1e6:.2f}",
-            f"{row['macs_forward_per_image'] / 1e6:,.1f}",
-            "" if paper is None else f"{paper / 1e6:,.0f}",
-            "" if paper is None else f"{100 * row['macs_over_paper_macs'] - 100:+.1f}%",
-            f"{row['xla_train_flops_per_image'] / 1e6:,.1f}",
-            f"{row['xla_over_6_macs']:.3f}",
-            f"{row['activations_per_image'] / 1e6:.1f}",
+        cells.append(
+            (
+                row["model"],
+                f"{row['params'] / 1e6:.2f}",
+                f"{row['macs_forward_per_image'] / 1e6:,.1f}",
+                "" if paper is None else f"{paper / 1e6:,.0f}",
+                "" if paper is None else f"{100 * row['macs_over_paper_macs'] - 100:+.1f}%",
+                f"{row['xla_train_flops_per_image'] / 1e6:,.1f}",
+                f"{row['xla_over_6_macs']:.3f}",
+                f"{row['activations_per_image'] / 1e6:.1f}",
+            )
         )
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(width=100, highlight=False)
-    console.print(table)
-    console.print("In millions, for an image; training FLOPs are XLA's count of a step.")
+    tables.show(dict.fromkeys(columns, ""), cells)
+    print("In millions, for an image; training FLOPs are XLA's count of a step.")
     if headlines:
-        console.print("AlexNet to EfficientNet-b0, training compute to AlexNet level, less by")
+        print("AlexNet to EfficientNet-b0, training compute to AlexNet level, less by")
         for convention, factor in headlines.items():
-            console.print(f"  {factor:5.1f} x  {convention}")
+            print(f"  {factor:5.1f} x  {convention}")
 
 
 def print_json(rows: list[dict], headlines: dict[str, float]) -> None:
@@ -251,4 +254,8 @@ PRINTERS = {"table": print_table, "json": print_json, "csv": print_csv}
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(
+        main,
+        __doc__,
+        groups={"Common flags": ("models", "image_size", "breakdown", "fn", "format")},
+    )

@@ -4,7 +4,8 @@
 
 evaluates the newest checkpoint of a run of train.py on the data set of that run.
 
-    python launch/evaluate.py --model=resnet50 --torch_weights=resnet50.safetensors \\
+    python launch/evaluate.py --model=resnet50 \\
+        --torch_weights=resnet50.safetensors \\
         --dataset=image_folder --data_dir=/data/imagenet
 
 evaluates weights in PyTorch's format, such as torchvision's published ones: .safetensors, or
@@ -158,4 +159,11 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(
+        main,
+        __doc__,
+        groups={
+            "Common flags": ("workdir", "dataset", "data_dir", "ema"),
+            "PyTorch's weights": ("torch_weights", "model", "model_args"),
+        },
+    )

@@ -6,7 +6,8 @@ plans the sixteen models of the paper's Table 3 on ImageNet, each for the epochs
 paper saw it reach AlexNet's accuracy, on eight TPU v5e. Nothing is trained, no accelerator is
 touched; counting takes a minute or two for the sixteen.
 
-    step = roofline / attained + all-reduce,    hours = images / min(devices' rate, hosts' rate)
+    step = roofline / attained + all-reduce
+    hours = images / min(devices' rate, hosts' rate)
 
 The roofline is the longer of arithmetic (XLA's FLOPs at the device's peak) and memory (the bytes
 that an ideal compiler's program moves, jaxeff.compute.count_bytes, at the memory's bandwidth): most
@@ -14,9 +15,10 @@ of these networks are bound by memory. --attained says how much of it training a
 0.55, is the middle of what published runs of ResNet-50 attained (0.39 to 0.76: docs/tpu.md). The
 all-reduce adds up the gradients over the links, and overlaps with nothing here.
 
-    python launch/plan.py --models=resnet50 --compile --device=v5e --topology=4x4 --dtype=bfloat16
+    python launch/plan.py --models=resnet50 --compile --device=v5e \\
+        --topology=4x4 --dtype=bfloat16
 
-asks the TPU compiler, which needs no TPU (pip install libtpu; a minute or two a model on two
+asks the TPU compiler, which needs no TPU (extra tpu; a minute or two a model on two
 cores): whether the step fits, the largest batch that does, the bytes that its program moves, and
 its own estimate of the time, which is the roofline where it is the longest. With
 --compiled=plan.jsonl the same command goes on after an interruption, and answers at once later.
@@ -29,6 +31,9 @@ and give that as --images_per_second_per_core, with the --cores of all hosts tog
 
 A device is what JAX calls one: a core of TPU v2 and v3, half of a TPU7x, otherwise a chip.
 Prices change too often to be kept here: give --price_per_chip_hour from your provider's list.
+
+Exit status: 0 done; 1 the TPU compiler failed for a model, which is named; 2 wrong flags or
+unreadable input, told in one line.
 """
 
 import os
@@ -105,9 +110,11 @@ def main() -> int:
     """Counts, plans and prints; returns 1 if the compiler failed for a model."""
     import networks
 
-    from jaxeff import compute
+    from jaxeff import compute, extras
     from jaxeff.errors import UsageError
 
+    if _COMPILE.value:
+        extras.require("tpu", "--compile")
     if not 0 < _ATTAINED.value <= 1:
         raise UsageError(f"--attained={_ATTAINED.value}: give a fraction above 0, at most 1")
     if _EPOCHS.value is not None and not _EPOCHS.value > 0:
@@ -382,74 +389,73 @@ def _speed(row: dict, cost, step: dict, assumptions: dict) -> dict:
 
 def print_table(rows: list[dict], total: dict, assumptions: dict) -> None:
     """Prints columns for people, then what they rest on."""
-    from rich import box
+    import tables
     from rich.console import Console
-    from rich.table import Table
 
     compiled = any(row["needed_bytes"] is not None for row in rows)
     columns = {
         "model": (lambda row: row["model"], "all"),
         "epochs": (lambda row: f"{row['epochs']:g}", ""),
-        "FLOPs": (lambda row: f"{row['train_flops']:.3e}", f"{total['train_flops']:.3e}"),
+        "FLOPs": (lambda row: f"{row['train_flops']:.2e}", f"{total['train_flops']:.2e}"),
         **(
-            {"GiB": (_gib, ""), "most images": (_number("largest_batch_per_device"), "")}
+            {"GiB": (_gib, ""), "most\nimages": (_number("largest_batch_per_device"), "")}
             if compiled
             else {}
         ),
-        "images/s a chip": (_number("roofline_images_per_second_per_chip"), ""),
+        "images/s\na chip": (_number("roofline_images_per_second_per_chip"), ""),
         "bound by": (lambda row: row["bound"] or "does not fit", ""),
         "images/s": (_number("images_per_second"), ""),
-        **({"cores to feed": (_number("input_cores"), "")} if _PER_CORE.value else {}),
-        "hours": (_number("hours"), _short(total["hours"])),
-        "chip-hours": (_number("chip_hours"), _short(total["chip_hours"])),
-        **({"cost": (_number("cost"), _short(total["cost"]))} if _PRICE.value is not None else {}),
+        **({"cores\nto feed": (_number("input_cores"), "")} if _PER_CORE.value else {}),
+        "hours": (_hours("hours"), tables.hours(total["hours"])),
+        "chip-\nhours": (_hours("chip_hours"), tables.hours(total["chip_hours"])),
+        **(
+            {"cost": (_number("cost"), tables.short(total["cost"]))}
+            if _PRICE.value is not None
+            else {}
+        ),
     }
-    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
-    for column, (_, footer) in columns.items():
-        justify = "left" if column == "model" else "right"
-        table.add_column(column, footer, justify=justify, no_wrap=column == "model")
-    scaling = Table(box=box.SIMPLE_HEAD, title="Efficiency by chips, with the same batch on each")
-    for column in ("model", "gradient, MiB", "all-reduce, ms", *map(str, CHIPS)):
-        scaling.add_column(column, justify="left" if column == "model" else "right")
-    for row in rows:
-        if row["failed"] is None:
-            table.add_row(*(cell(row) for cell, _ in columns.values()))
-        if row["scaling"] and len(row["scaling"]) > 1:
-            scaling.add_row(row["model"], *_scaling_cells(row))
+    tables.show(
+        {column: footer for column, (_, footer) in columns.items()},
+        [[cell(row) for cell, _ in columns.values()] for row in rows if row["failed"] is None],
+    )
     console = Console(highlight=False)
-    console = console if console.is_terminal else Console(width=132, highlight=False)
-    console.print(table)
     for row in rows:
         if row["failed"] is not None:
             console.print(f"{row['model']}: {row['failed']}")
-    if scaling.row_count:
-        console.print(scaling)
+    if scaling := [_scaling_cells(row) for row in rows if len(row["scaling"] or ()) > 1]:
+        headers = ("model", "gradient,\nMiB", "all-reduce,\nms", *map(str, CHIPS))
+        title = "Efficiency in % by chips, with the same batch on each"
+        tables.show(dict.fromkeys(headers, ""), scaling, title)
     _print_grounds(console, rows, assumptions)
 
 
 def _scaling_cells(row: dict) -> list[str]:
+    import tables
+
     reduced = row["all_reduce_seconds"]
     by_chips = {each["chips"]: each["efficiency"] for each in row["scaling"]}
     return [
+        row["model"],
         f"{row['gradient_bytes'] / 2**20:.1f}",
-        "" if reduced is None else _short(1e3 * reduced),
-        *(f"{100 * by_chips[chips]:.1f} %" if chips in by_chips else "" for chips in CHIPS),
+        "" if reduced is None else tables.short(1e3 * reduced),
+        *(f"{100 * by_chips[chips]:.1f}" if chips in by_chips else "" for chips in CHIPS),
     ]
 
 
 def _number(key: str):
-    return lambda row: _short(row[key])
+    import tables
+
+    return lambda row: tables.short(row[key])
+
+
+def _hours(key: str):
+    import tables
+
+    return lambda row: tables.hours(row[key])
 
 
 def _gib(row: dict) -> str:
     return f"{row['needed_bytes'] / 2**30:.2f}"
-
-
-def _short(value: float | None) -> str:
-    """Three digits at least: no plan takes 0.00 hours."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _print_grounds(console, rows: list[dict], assumptions: dict) -> None:
@@ -499,4 +505,20 @@ def print_json(rows: list[dict], total: dict, assumptions: dict) -> None:
 if __name__ == "__main__":
     # Before JAX is imported: counting touches no accelerator, here and in what this one starts.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    cli.run(main, __doc__)
+    cli.run(
+        main,
+        __doc__,
+        groups={
+            "Common flags": ("models", "device", "devices", "topology", "image_size", "batch_size"),
+            "The TPU compiler": ("compile", "compiled"),
+            "What is assumed": (
+                "attained",
+                "epochs",
+                "train_images",
+                "validation_images",
+                "cores",
+                "images_per_second_per_core",
+                "price_per_chip_hour",
+            ),
+        },
+    )

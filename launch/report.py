@@ -148,4 +148,8 @@ def summary(made) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(
+        main,
+        __doc__,
+        groups={"Common flags": ("records", "out", "baseline", "import", "export_sota")},
+    )

@@ -1,20 +1,23 @@
 """Measures factors: many runs of train.py, several seeds each, and the table of what they say.
 
-    python launch/sweep.py --models=alexnet,shufflenet_v2 --seeds=0-4 --out=sweeps/digits
+    python launch/sweep.py --models=alexnet,shufflenet_v2 --seeds=0-4 \\
+        --out=sweeps/digits
 
 trains both models with five seeds on the bundled digits to their level, and prints how many times
 less compute than AlexNet the other takes, with a 95 % interval over the seeds. --dry_run lists the
 runs and how long they may take.
 
-    python launch/sweep.py --models=resnet18 --recipe=small,fast.py --seeds=0-2 \\
-        --dataset=image_folder --data_dir=/data/cifar10 --target=top1:0.8 --out=sweeps/recipes
+    python launch/sweep.py --models=resnet18 --recipe=small,fast.py \\
+        --seeds=0-2 --dataset=image_folder --data_dir=/data/cifar10 \\
+        --target=top1:0.8 --out=sweeps/recipes
 
 compares two recipes. --dataset and --target take several as well, and --budget searches for the
 shortest schedule to the level, which no choice of schedule confounds. The same can stand in a file,
 --config=sweep.yaml, with a line for each flag; flags win over it. --train_flags='--image_size=32
 --epochs=5' goes to every train.py as it stands.
 
-    python launch/sweep.py --find_level --reference=alexnet --seeds=0-19 --dataset=digits
+    python launch/sweep.py --find_level --reference=alexnet --seeds=0-19 \\
+        --dataset=digits
 
 trains the reference alone and proposes the level of a data set: just after the knee of its curve,
 and reached by nineteen of twenty seeds.
@@ -24,8 +27,8 @@ run again; the same command goes on after an interruption, a failure or a change
 run that diverges or does not reach the level counts as one that needs infinitely much. Afterwards
 --out holds factors.csv and factors.png, and report/ with everything.
 
-Exit status: 0 every run is done; 1 some failed, and the table is of the others; 75 interrupted, run
-the same command again; 2 wrong flags.
+Exit status: 0 every run is done; 1 some failed and are named, the table is of the others; 75
+interrupted, run the same command again; 2 wrong flags.
 """
 
 import math
@@ -130,6 +133,7 @@ def main() -> int:
     import sweep_runs
     from etils import epath
 
+    from jaxeff import extras
     from jaxeff.measure import known
 
     if _KNOWN.value:
@@ -140,6 +144,8 @@ def main() -> int:
             sweep_results.write_factors(known.known_rows(), folder)
         return 0
     _read_config()
+    if _REPORT.value and not (_DRY_RUN.value or _EMIT.value or _FIND_LEVEL.value):
+        extras.require("report", "--report, which --noreport turns off,")
     # Jobs may write into a bucket, which is not looked at from here.
     out = epath.Path(_OUT.value) if _EMIT.value else pathlib.Path(_OUT.value).expanduser()
     seeds, metric, levels = parse_seeds(_SEEDS.value), *parse_levels(_TARGET.value)
@@ -389,18 +395,32 @@ def _further_runs(configurations, failed, precision):
     return runs
 
 
-COMMON = (
-    "models",
-    "seeds",
-    "recipe",
-    "dataset",
-    "data_dir",
-    "target",
-    "out",
-    "reference",
-    "dry_run",
-)
+GROUPS = {
+    "Common flags": (
+        "models",
+        "seeds",
+        "dataset",
+        "data_dir",
+        "recipe",
+        "target",
+        "out",
+        "dry_run",
+    ),
+    "How runs are trained": ("train_flags", "eval_every", "parallel", "keep_checkpoints", "config"),
+    "What they are to say": (
+        "reference",
+        "until",
+        "most_seeds",
+        "budget",
+        "budget_precision",
+        "find_level",
+        "report",
+        "pack",
+        "known",
+    ),
+    "Elsewhere than here": ("emit", "emit_settings"),
+}
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, common=COMMON)
+    cli.run(main, __doc__, groups=GROUPS)

@@ -4,8 +4,9 @@
 
 trains ShuffleNet v2 on scikit-learn's hand-written digits: no download, minutes on a laptop.
 
-    python launch/train.py --model=resnet18 --dataset=image_folder --data_dir=/data/cifar10 \\
-        --image_size=64 --recipe=small --epochs=10 --target=top1:0.6
+    python launch/train.py --model=resnet18 --dataset=image_folder \\
+        --data_dir=/data/cifar10 --image_size=64 --recipe=small --epochs=10 \\
+        --target=top1:0.6
 
 trains on images in folders, /data/cifar10/train/<class>/*.jpg beside
 /data/cifar10/{validation,val,test}/<class>/*.jpg.
@@ -33,10 +34,8 @@ from absl import flags
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Architecture: alexnet, densenet121, efficientnet_b0, googlenet, mobilenet_v1, mobilenet_v2, "
-    "resnet18, resnext50_32x4d, wide_resnet50_2, shufflenet_v1, shufflenet_v2, squeezenet1_1, "
-    "vgg11 or another size of these families (a wrong name lists near ones), or your own: "
-    "FILE.py:NAME or package.module:NAME, a Flax module class or a function of num_classes.",
+    "Network: one of those above, or your own: FILE.py:NAME or package.module:NAME, a Flax module "
+    "class or a function of num_classes.",
 )
 _MODEL_ARGS = flags.DEFINE_string(
     "model_args", "", "Arguments of the architecture, such as width=64,depth=3,stages=(2,2)."
@@ -168,6 +167,13 @@ _ON_BAD_IMAGE = flags.DEFINE_enum(
     "place, count it and name it in the record. In validation it always stops.",
 )
 _LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps between lines of the log.", lower_bound=1)
+_LOG_TO = flags.DEFINE_list(
+    "log_to",
+    ["tensorboard"],
+    "Where to write the numbers of a run besides its folder, with commas between: tensorboard, "
+    "wandb, mlflow (the last two: extras of that name), or your own, FILE.py:NAME, a class or "
+    "function of a folder, a record and a step (jaxeff.train.writers). Nothing: --log_to=",
+)
 _CHECKPOINT_EVERY = flags.DEFINE_integer(
     "checkpoint_every",
     0,
@@ -236,6 +242,7 @@ def _run_from_flags():
     import dataclasses
 
     import networks
+    import writers
 
     import models
     from jaxeff import data, tasks, train
@@ -291,6 +298,7 @@ def _run_from_flags():
         log_every=_LOG_EVERY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
         accept_changed_data=_ACCEPT_CHANGED_DATA.value,
+        writers=writers.load_all(_LOG_TO.value),
         profile=_PROFILE.value,
         command=cli.command(),
         kernels=cli.kernels(),
@@ -474,21 +482,41 @@ def _loader_processes(dataset) -> int:
     return 0 if dataset.in_memory else data.loader_processes(os.cpu_count() or 1)
 
 
-COMMON = (
-    "model",
-    "dataset",
-    "data_dir",
-    "recipe",
-    "target",
-    "image_size",
-    "batch_size",
-    "epochs",
-    "lr",
-    "seed",
-    "dtype",
-    "workdir",
-)
+GROUPS = {
+    "Common flags": (
+        "model",
+        "dataset",
+        "data_dir",
+        "recipe",
+        "target",
+        "epochs",
+        "seed",
+        "workdir",
+    ),
+    "How it is trained": ("model_args", "batch_size", "lr", "accumulate", "dtype"),
+    "What it is trained on": (
+        "image_size",
+        "train_split",
+        "validation_split",
+        "split_seed",
+        "normalise",
+        "cache",
+        "check_data",
+        "on_bad_image",
+        "accept_changed_data",
+        "num_workers",
+    ),
+    "When it is measured, and what is kept": (
+        "eval_every",
+        "stop_at_target",
+        "log_every",
+        "log_to",
+        "checkpoint_every",
+        "profile",
+    ),
+    "Several hosts": ("coordinator_address", "num_processes", "process_id", "join_timeout"),
+}
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, common=COMMON)
+    cli.run(main, __doc__, groups=GROUPS)

@@ -49,7 +49,7 @@ def test_the_network_and_the_recipe_of_the_readme_work():
     assert made.schedule(10 * made.epochs // 2) > 0
 
 
-@pytest.mark.parametrize("page", ["docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/logging.md"])
 def test_the_code_of_a_page_runs(page):
     codes = [code for kind, code in _blocks(page) if kind == "python"]
     assert codes

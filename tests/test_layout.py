@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 
 # What each part may import of the others; everything may import
-# `jaxeff.errors`, `jaxeff.atomic`, `jaxeff.cells` and `jaxeff.ending`.
+# `jaxeff.errors`, `jaxeff.atomic`, `jaxeff.cells`, `jaxeff.ending` and `jaxeff.extras`.
 MAY_IMPORT = {
     "jaxeff/compute": set(),
     "jaxeff/nn": set(),
@@ -49,7 +49,7 @@ def _imports(path):
 @pytest.mark.parametrize("part", MAY_IMPORT)
 def test_a_part_imports_only_what_lies_below_it(part):
     own = part.replace("/", ".")
-    everywhere = {f"jaxeff.{name}" for name in ("errors", "atomic", "cells", "ending")}
+    everywhere = {f"jaxeff.{n}" for n in ("errors", "atomic", "cells", "ending", "extras")}
     everywhere |= {"jaxeff.__version__"}
     allowed = MAY_IMPORT[part] | {own} | everywhere
     assert _files(part)

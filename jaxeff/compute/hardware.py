@@ -178,7 +178,7 @@ def arithmetic_peak(device_kind: str, dtype: DTypeLike | str) -> tuple[float, st
     for precision in _MULTIPLIED_IN.get(_precision(dtype), (dtype,)):
         peak = peak_flops_per_second(device_kind, precision)
         if peak is not None:
-            return peak, precision
+            return peak, str(precision)
     return None
 
 

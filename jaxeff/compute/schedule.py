@@ -4,7 +4,6 @@ Image size, batch size or anything else that moves the cost of a step may change
 change begins a new segment.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -59,7 +58,7 @@ class CostSchedule:
     def paper_flops(self, step: int) -> int:
         """Operations of the first `step` steps as the paper counts: 3 x forward MACs x examples."""
         return sum(
-            paper_flops(segment.macs_forward_per_example, steps * segment.batch_size)
+            round(paper_flops(segment.macs_forward_per_example, steps * segment.batch_size))
             for segment, steps in self._taken(step)
         )
 
@@ -69,7 +68,7 @@ class CostSchedule:
 
     def step_of(self, train_flops: float) -> float:
         """The number of steps, not always whole, after which `train_flops` are spent."""
-        for segment, following in itertools.pairwise((*self.segments, None)):
+        for segment, following in self._with_following():
             steps = (train_flops - self.train_flops(segment.from_step)) / segment.flops_per_step
             if following is None or segment.from_step + steps <= following.from_step:
                 return segment.from_step + steps
@@ -77,6 +76,9 @@ class CostSchedule:
 
     def _taken(self, step: int) -> Iterator[tuple[Segment, int]]:
         """Each segment with the number of its steps among the first `step`."""
-        for segment, following in itertools.pairwise((*self.segments, None)):
+        for segment, following in self._with_following():
             end = step if following is None else min(step, following.from_step)
             yield segment, max(0, end - segment.from_step)
+
+    def _with_following(self) -> Iterator[tuple[Segment, Segment | None]]:
+        return zip(self.segments, (*self.segments[1:], None), strict=True)

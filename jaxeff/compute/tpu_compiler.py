@@ -109,7 +109,9 @@ class Slice:
         from jax.experimental import topologies
 
         generation = _GENERATIONS[self.device_kind][0]
-        options = {"chips_per_host_bounds": [min(2, n) for n in (*self.topology, 1)[:2]] + [1]}
+        options: dict[str, Any] = {
+            "chips_per_host_bounds": [min(2, n) for n in (*self.topology, 1)[:2]] + [1]
+        }
         if generation in _ONE_DEVICE_A_CHIP:
             options["chip_config_name"] = _ONE_DEVICE_A_CHIP[generation]
         try:
@@ -288,7 +290,14 @@ def read_error(error: Exception, seconds: float) -> Compiled:
         raise UsageError(f"the TPU compiler failed: {_first_line(error)}") from error
     needed = float(found[1]) * _UNITS[found[2]]
     available = float(found[3]) * _UNITS[found[4]]
-    return Compiled(False, needed, available, *[None] * 8, seconds)
+    known = {
+        "fits": False,
+        "needed_bytes": needed,
+        "available_bytes": available,
+        "compile_seconds": seconds,
+    }
+    unknown: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Compiled))
+    return Compiled(**unknown | known)
 
 
 def _first_line(error: Exception) -> str:

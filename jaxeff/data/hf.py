@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxeff import extras
 from jaxeff.data.augment import open_image
 from jaxeff.data.dataset import Dataset, shown
 from jaxeff.errors import UsageError
@@ -96,13 +97,7 @@ def load(data_dir: Path) -> Dataset:
     Raises:
       UsageError: pyarrow is missing, or the folder does not hold what is described above.
     """
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "--dataset=hf is read with pyarrow, which is not installed: pip install 'jaxeff[hf]', "
-            "or pip install -e '.[hf]' in a checkout"
-        ) from error
+    extras.require("hf", "--dataset=hf")
     if (data_dir / "dataset_dict.json").is_file() or (data_dir / "state.json").is_file():
         splits, notes = _saved(data_dir), []
     else:

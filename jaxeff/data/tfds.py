@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxeff import extras
+from jaxeff.atomic import is_remote
 from jaxeff.data.dataset import Dataset, shown
 from jaxeff.errors import UsageError
 
@@ -86,12 +88,12 @@ def load(
         the two have images in common.
     """
     try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise UnknownDatasetError(
-            f"--dataset={name} is read with TensorFlow Datasets, which is not installed: "
-            "pip install 'jaxeff[tfds]', or pip install -e '.[tfds]' in a checkout"
-        ) from error
+        extras.require("tfds", f"--dataset={name}")
+    except UsageError as error:
+        raise UnknownDatasetError(str(error)) from error
+    if data_dir is not None and is_remote(data_dir):
+        extras.require("gcs", f"--data_dir={data_dir}")
+    import tensorflow_datasets as tfds
 
     folder = None if data_dir is None else os.fspath(data_dir)
     try:

@@ -47,7 +47,9 @@ class Estimate:
     @property
     def relative_error(self) -> float | None:
         """Half of the interval on a logarithmic scale: 0.1 where it is a tenth either way."""
-        if self.low is None or not math.isfinite(self.high) or self.low <= 0:
+        if self.low is None or self.high is None:
+            return None
+        if self.low <= 0 or not math.isfinite(self.high):
             return None
         return math.exp(math.log(self.high / self.low) / 2) - 1
 
@@ -103,7 +105,7 @@ def factor(reference: Sequence[Crossing], other: Sequence[Crossing]) -> Estimate
     a, b = compute_to_level(reference), compute_to_level(other)
     seeds, missed = min(a.seeds, b.seeds), a.missed + b.missed
     value = _ratio(a.value, b.value)
-    if a.low is None or b.low is None or math.isnan(value):
+    if a.low is None or a.high is None or b.low is None or b.high is None or math.isnan(value):
         return Estimate(value, None, None, seeds, missed)
     if math.isinf(a.value):
         return Estimate(value, a.low / b.high, math.inf, seeds, missed)

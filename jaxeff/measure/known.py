@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxeff import records
 from jaxeff.measure.budget import budget, is_of_search
@@ -39,7 +40,7 @@ class Spread:
 
 
 @functools.cache
-def known_levels() -> Mapping[str, Mapping[str, object]]:
+def known_levels() -> Mapping[str, Mapping[str, Any]]:
     """By data set: `metric`, `level`, and the evidence for it."""
     folder = importlib.resources.files("jaxeff.measure") / "levels"
     found = [json.loads(file.read_text(encoding="utf-8")) for file in folder.iterdir()]
@@ -52,9 +53,7 @@ def known_rows() -> Sequence[Row]:
     return rows_of(records.shipped(), known_levels())
 
 
-def rows_of(
-    runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, object]]
-) -> Sequence[Row]:
+def rows_of(runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
     """A row for each network of each data set, to that data set's level.
 
     Args:
@@ -71,15 +70,15 @@ def rows_of(
     for dataset, by_model in datasets.items():
         known = levels.get(dataset, {})
         crossed = {m: [r for r in found if not is_of_search(r)] for m, found in by_model.items()}
-        to_level = known.get("level"), known.get("metric")
+        level, metric = known.get("level"), known.get("metric")
         searched = {m: [r for r in found if is_of_search(r)] for m, found in by_model.items()}
         if known:  # A search says nothing of another level than its own.
             searched = {
-                m: [r for r in found if (r.target.value, r.target.metric) == to_level]
+                m: [r for r in found if (r.target.value, r.target.metric) == (level, metric)]
                 for m, found in searched.items()
             }
         budgets = {model: budget(found) for model, found in searched.items() if found}
-        rows += table(crossed, known.get("reference"), *to_level, budgets)
+        rows += table(crossed, known.get("reference"), level, metric, budgets)
     return rows
 
 
@@ -123,7 +122,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
             _text(row.epochs),
             _text(row.train_flops),
             "the reference" if is_reference else _text(row.factor if arrived else None),
-            _text(row.budget and row.budget.epochs),
+            _text(row.budget.epochs if row.budget else None),
             "the reference" if is_reference and row.budget else _text(row.budget_factor),
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -109,8 +109,10 @@ def table(
     reference, budgets = reference if reference in measured else None, budgets or {}
     rows = []
     for name, by_unit in measured.items():
-        compared, target = measured.get(reference), configurations[name][0].target
-        both = name in budgets and reference in budgets
+        compared = measured[reference] if reference is not None else None
+        target = configurations[name][0].target
+        own = budgets.get(name)
+        other = None if reference is None else budgets.get(reference)
         rows.append(
             Row(
                 name=name,
@@ -123,10 +125,8 @@ def table(
                 epochs=compute_to_level(by_unit["epoch"]),
                 factor=factor(compared["xla"], by_unit["xla"]) if compared else None,
                 spread=relative_spread(by_unit["xla"]),
-                budget=budgets.get(name),
-                budget_factor=factor(budgets[reference].crossings, budgets[name].crossings)
-                if both
-                else None,
+                budget=own,
+                budget_factor=factor(other.crossings, own.crossings) if own and other else None,
             )
         )
     return sorted(rows, key=lambda row: -row.train_flops.value)
@@ -170,7 +170,7 @@ def text(estimate: Estimate | None, digits: int = 3) -> str:
     if estimate is None or math.isnan(estimate.value):
         return "not known"
     value = "never" if math.isinf(estimate.value) else f"{estimate.value:.{digits}g}"
-    if estimate.low is None:
+    if estimate.low is None or estimate.high is None:
         return f"{value} (no interval of {estimate.seeds})"
     high = "?" if math.isinf(estimate.high) else f"{estimate.high:.{digits}g}"
     return f"{value} ({estimate.low:.{digits}g} to {high})"

@@ -62,8 +62,10 @@ def read_archive(path: str | os.PathLike) -> dict[str, Record]:
                         f"{path}: its files have more than {LARGEST_CONTENT:.0e} bytes"
                     )
                 folder, _, name = member.name.rpartition("/")
-                if member.isfile() and name == "record.json":
-                    content = archive.extractfile(member).read(LARGEST_RECORD + 1)
+                if not member.isfile() or name != "record.json":
+                    continue
+                if (file := archive.extractfile(member)) is not None:
+                    content = file.read(LARGEST_RECORD + 1)
                     found[folder] = parse(content, f"{path}: {folder}")
     except (OSError, tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as error:
         reason = validation.one_line(str(error))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from jaxeff.atomic import as_path, write_atomically
 from jaxeff.errors import UsageError
@@ -52,7 +53,7 @@ def parse(content: bytes, source: str) -> Record:
     return from_json(fields, source)
 
 
-def from_json(fields: object, source: str = "record") -> Record:
+def from_json(fields: Any, source: str = "record") -> Record:
     """The record of parsed JSON, of this version or an earlier one.
 
     Args:

@@ -7,6 +7,7 @@ import pathlib
 import platform
 import re
 import subprocess
+from typing import Any
 
 import jax
 
@@ -44,6 +45,7 @@ def environment(kernels: str) -> Environment:
       kernels: `xla`, or what has been installed in the place of XLA's own kernels.
     """
     model, flags = _processor()
+    config: Any = jax.config  # Its settings are attributes that no type checker sees.
     if model and jax.default_backend() == "cpu":
         # XLA splits sums between them, so that their number decides how a program rounds.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -53,7 +55,7 @@ def environment(kernels: str) -> Environment:
         cpu_flags=flags,
         xla_flags=os.environ.get("XLA_FLAGS", ""),
         kernels=kernels,
-        matmul_precision=jax.config.jax_default_matmul_precision,
+        matmul_precision=config.jax_default_matmul_precision,
     )
 
 

@@ -7,6 +7,7 @@ same as a JSON Schema; `files.py` reads and writes records, whole or not at all.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jaxeff.compute import CostSchedule, Segment
 
@@ -29,7 +30,7 @@ class Model:
 
     name: str
     params: int
-    args: Mapping[str, object] | None = None
+    args: Mapping[str, Any] | None = None
     source: str | None = None
     published: str | None = None
     url: str | None = None
@@ -55,8 +56,8 @@ class Dataset:
     train_examples: int
     validation_examples: int
     fingerprint: str
-    skipped: Mapping[str, object] | None = None
-    accepted_changes: tuple[Mapping[str, object], ...] | None = None
+    skipped: Mapping[str, Any] | None = None
+    accepted_changes: tuple[Mapping[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,15 @@ class Point:
     ema_metrics: Mapping[str, float] | None = None
 
     def value(self, metric: str) -> float:
-        """The value of a metric as targets name it: `ema_…` is one of the averaged parameters."""
+        """The value of a metric as targets name it: `ema_…` is one of the averaged parameters.
+
+        Raises:
+          KeyError: it was not measured.
+        """
         if metric in self.metrics:
             return self.metrics[metric]
+        if self.ema_metrics is None:
+            raise KeyError(metric)
         return self.ema_metrics[metric.removeprefix(EMA)]
 
 
@@ -230,8 +237,8 @@ class Record:
     created: str
     command: str
     model: Model
-    task: Mapping[str, object]
-    recipe: Mapping[str, object]
+    task: Mapping[str, Any]
+    recipe: Mapping[str, Any]
     dataset: Dataset
     target: Target
     compute: Compute
@@ -266,7 +273,7 @@ class Record:
         return _plain(fields)
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, object]) -> "Record":
+    def from_json(cls, fields: Mapping[str, Any]) -> "Record":
         """The record of a valid `record.json` of this version."""
         compute = dict(fields["compute"])
         compute["segments"] = tuple(_segment(segment) for segment in compute["segments"])
@@ -308,9 +315,9 @@ def crossing(curve: tuple[Point, ...], metric: str, level: float, direction: str
         metric=metric,
         value=level,
         reached=first is not None,
-        step=first and first.step,
-        epoch=first and first.epoch,
-        stays_from_epoch=stays and stays.epoch,
+        step=None if first is None else first.step,
+        epoch=None if first is None else first.epoch,
+        stays_from_epoch=None if stays is None else stays.epoch,
     )
 
 

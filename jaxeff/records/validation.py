@@ -7,7 +7,8 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jsonschema
 import jsonschema_rs
@@ -29,7 +30,7 @@ _RELATIVE, _OF_SECONDS = 1e-9, 1e-6
 _TOP_K = re.compile(r"(.*)top(\d{1,9})")
 
 
-def validate(fields: object, source: str = "record") -> None:
+def validate(fields: Any, source: str = "record") -> None:
     """Checks the JSON of a record against its schema and its numbers against each other.
 
     Args:
@@ -83,12 +84,13 @@ def _schema(version):
 def _unusable(value: object) -> Iterator[tuple[str, str]]:
     """Values that JSON may hold and nothing can go on with, each with its place."""
     # A stack, since recursion ends where the depth is to be found out. A place is `(above, key)`.
-    stack = [({"$": value}, None, 0)]
+    stack: list[tuple[Any, Any, int]] = [({"$": value}, None, 0)]
     while stack:
         container, above, depth = stack.pop()
         if depth > MOST_DEPTH:
             yield _path(above), f"it is nested more than {MOST_DEPTH} deep"
             return
+        children: Iterable[tuple[Any, Any]]
         if isinstance(container, dict):
             children = container.items()
             if not all(isinstance(key, str) and _is_text(key) for key in container):

@@ -4,6 +4,7 @@ from __future__ import annotations  # `data.Batches` would import the whole pipe
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -158,7 +159,7 @@ class ImageClassification:
         """Normalised images, float32 `[N, H, W, 3]`."""
         return normalise(batch["image"], self.dataset.mean, self.dataset.std)
 
-    def trained_by(self, recipe: object) -> ImageClassification:
+    def trained_by(self, recipe: Any) -> ImageClassification:
         """The task with the recipe's transforms, label smoothing, loss and test-time flips."""
         return dataclasses.replace(
             self,
@@ -169,7 +170,7 @@ class ImageClassification:
             test_time_flips=recipe.test_time_flips,
         )
 
-    def with_changes(self, changes: Mapping[str, object]) -> ImageClassification:
+    def with_changes(self, changes: Mapping[str, Any]) -> ImageClassification:
         """The task with another `image_size` in training."""
         unknown = sorted(set(changes) - {"image_size"})
         if unknown:
@@ -196,7 +197,7 @@ class ImageClassification:
             return {"": (images,)}
         return {"": (images,), FLIP: (images, images[:, :, ::-1])}
 
-    def loss(self, outputs: jax.Array, batch: Batch, collections: Mapping[str, object]):
+    def loss(self, outputs: jax.Array, batch: Batch, collections: Mapping[str, Any]):
         """Mean cross entropy in nats, and 0.3 times that of each auxiliary classifier."""
 
         def mean_loss(logits):
@@ -239,7 +240,10 @@ class ImageClassification:
 
     def device_arrays(self) -> Mapping[str, np.ndarray] | None:
         """The training images, uint8 `[images, H, W, 3]`, where they are kept on the devices."""
-        return {"images": self.dataset.train.images} if self.cache_on_devices else None
+        if not self.cache_on_devices:
+            return None
+        source: Any = self.dataset.train  # `data.in_memory` has made it one with `images`.
+        return {"images": source.images}
 
     def host_batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """As `batch_shapes`; with `cache_on_devices`, which image, its crop and its flip."""
@@ -266,8 +270,8 @@ class ImageClassification:
 
 def normalise(images: jax.Array, mean: tuple, std: tuple) -> jax.Array:
     """`(images / 255 - mean) / std` per channel: uint8 `[N, H, W, 3]` to float32."""
-    mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
-    return (images.astype(jnp.float32) - 255 * mean) * (1 / (255 * std))
+    middle, deviation = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+    return (images.astype(jnp.float32) - 255 * middle) * (1 / (255 * deviation))
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:

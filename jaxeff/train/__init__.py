@@ -3,7 +3,7 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
-    from jaxeff.train import optimizers, schedules, workdir
+    from jaxeff.train import optimizers, schedules, workdir, writers
     from jaxeff.train.accounting import training_cost, training_step_cost
     from jaxeff.train.evaluation import evaluate_variables, restore_variables
     from jaxeff.train.hosts import ending_together
@@ -35,4 +35,5 @@ __all__ = [
     "training_cost",
     "training_step_cost",
     "workdir",
+    "writers",
 ]

@@ -1,6 +1,7 @@
 """What a person sees of a run: configuration, progress, evaluations and the receipt."""
 
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import jax
@@ -9,6 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxeff import records
 from jaxeff.tasks import LOSS, Metric
+
+# Longer lines are hard to read; where no terminal says how wide it is, lines are as long.
+MOST_COLUMNS = 100
 
 
 class Display:
@@ -52,6 +56,11 @@ class Display:
         """Prints one line, above the progress bar if there is one."""
         self._console.print(text, markup=False)
         sys.stdout.flush()
+
+    def compiling(self) -> None:
+        """Says that the first step is compiled, which may take minutes; the bar says so anyway."""
+        if not self._live:
+            self.line("compiling…")
 
     def step(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
         """Shows that the devices have finished `step`, at `rate` examples a second."""
@@ -103,7 +112,7 @@ class Display:
             {
                 "model": f"{run.model}, {cost.params:,} parameters, {run.dtype}",
                 "data": task.description(),
-                "target": f"{run.target}, evaluated every {run.eval_every:g} epochs, "
+                "target": f"{run.target}, evaluated every {_epochs(run.eval_every)}, "
                 + ("stopping there" if run.stop_at_target else "going on after it"),
                 "recipe": f"{recipe['name']}: {recipe['epochs']:g} epochs, batch "
                 f"{recipe['batch_size']}"
@@ -115,8 +124,9 @@ class Display:
                 "steps": f"{run.total_steps:,} ({run.steps_per_epoch:.2f} an epoch)",
                 "seed": run.seed,
                 "devices": f"{jax.device_count()} x {record.hardware.device_kind} "
-                f"({record.hardware.platform}) in {jax.process_count()} process(es), "
-                f"{run.num_workers} loader processes, kernels: {run.kernels}",
+                f"({record.hardware.platform}) in {_number(jax.process_count(), 'process')}",
+                "loader": _number(run.num_workers, "process") if run.num_workers else "threads",
+                "kernels": run.kernels,
                 "cost": f"{flops_per_example:.4g} FLOPs per training example (XLA count), "
                 f"{cost.macs_forward_per_example:,} forward MACs",
                 "workdir": run.workdir,
@@ -128,10 +138,17 @@ class Display:
             self.line(f"  note: {note}")
 
     def entries(self, entries: dict[str, object]) -> None:
-        """Prints names and values in two columns, a line an entry."""
+        """Prints names and values in two columns; what is long goes on below itself."""
         width = max(len(key) for key in entries)
         for key, value in entries.items():
-            self.line(f"  {key:<{width}}  {value}")
+            text = textwrap.fill(
+                f"  {key:<{width}}  {value}",
+                min(self._console.width, MOST_COLUMNS) if self._live else MOST_COLUMNS,
+                subsequent_indent=" " * (width + 4),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            self.line(text)
 
     def receipt(self, record: records.Record, run, record_path: str) -> None:
         """Prints what the run found: the target, the compute it took, and where that is kept.
@@ -213,13 +230,25 @@ def _as_call(description: object) -> str:
     calls = []
     for name, arguments in description.items():
         if isinstance(arguments, dict):
-            given = (f"{key}={_as_call(value)}" for key, value in arguments.items())
+            given = (
+                _as_call({key: value}) if isinstance(value, dict) else f"{key}={_as_call(value)}"
+                for key, value in arguments.items()
+            )
             calls.append(f"{name}({', '.join(given)})")
         elif name == "chain":
             calls.append(", ".join(map(_as_call, arguments)))
         else:
             calls.append(f"{name}={_as_call(arguments)}")
     return ", ".join(calls)
+
+
+def _epochs(number):
+    return "epoch" if number == 1 else f"{number:g} epochs"
+
+
+def _number(number, noun):
+    """`1 process`, `2 processes`."""
+    return f"{number} {noun}" + ("es" if number != 1 else "")
 
 
 def _duration(seconds: float) -> str:

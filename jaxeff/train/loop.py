@@ -128,6 +128,7 @@ class Session:
             self._output.display.line("this run is already complete; nothing to train")
         else:
             self._output.publish()
+            self._output.display.compiling()
         with self._output.display:
             while not progress.is_done:
                 status = self._train_span(evaluations)

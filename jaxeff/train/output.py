@@ -14,7 +14,7 @@ SECONDS_BETWEEN_DRAWINGS = 30
 
 
 class Output:
-    """Writes `record.json`, `curve.png`, `metrics.jsonl` and TensorBoard's files, and prints.
+    """Writes `record.json`, `curve.png`, `metrics.jsonl` and to the run's writers, and prints.
 
     Args:
       progress: of the run, resumed already where it is.
@@ -27,10 +27,14 @@ class Output:
         self._progress = progress
         self._workdir = progress.run.workdir
         self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
-        self._metric_log = None
+        self._metric_log, self._writers = None, ()
         if is_writer:
             with writing(self._workdir):
                 self._metric_log = MetricLog(self._workdir, progress.step)
+            self._writers = [
+                make(self._metric_log.folder, progress.record(), progress.step)
+                for make in progress.run.writers
+            ]
             if self._metric_log.dropped:
                 display.line(
                     f"metrics.jsonl: {self._metric_log.dropped} damaged lines were left out"
@@ -40,8 +44,7 @@ class Output:
         """Shows a step that the devices have finished, and logs its numbers where it is due."""
         self.display.step(step, numbers["loss"], numbers["examples_per_second"], seconds_left)
         if self._metric_log is not None and step % self._progress.run.log_every == 0:
-            with writing(self._workdir):
-                self._metric_log.write(step, "train", numbers)
+            self._log(step, "train", numbers)
 
     def evaluation(self, point: records.Point) -> None:
         """Shows and logs an evaluation."""
@@ -56,8 +59,7 @@ class Output:
                 **point.metrics,
                 **{f"ema_{name}": value for name, value in (point.ema_metrics or {}).items()},
             }
-            with writing(self._workdir):
-                self._metric_log.write(point.step, "validation", numbers)
+            self._log(point.step, "validation", numbers)
         if self._progress.target.step == point.step:
             self.display.line(f"target {run.target} reached")
 
@@ -91,5 +93,13 @@ class Output:
 
     def close(self) -> None:
         """Closes the files."""
+        for writer in self._writers:
+            writer.close()
         if self._metric_log is not None:
             self._metric_log.close()
+
+    def _log(self, step, kind, numbers):
+        with writing(self._workdir):
+            self._metric_log.write(step, kind, numbers)
+        for writer in self._writers:
+            writer.write(step, kind, numbers)

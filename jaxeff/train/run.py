@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxeff.tasks import Metric, Target, Task, averages_of
 from jaxeff.train.recipe import Recipe, Span, Timetable
 from jaxeff.train.workdir import Folder
+from jaxeff.train.writers import MakeWriter, TensorBoard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Run:
       checkpoint_every: steps between checkpoints, besides the one at each evaluation; 0 for none.
       accept_changed_data: goes on with a run whose data has changed, where examples were replaced
         or removed and nothing else differs.
+      writers: what makes those that take the run's numbers besides its own files, on the first
+        process alone (`jaxeff.train.writers`).
       profile: traces a few steps into `workdir/profile` for TensorBoard or Perfetto.
       command: the command line, for the record.
       kernels: what computes in the place of XLA's own kernels, for the record.
@@ -53,6 +56,7 @@ class Run:
     log_every: int = 50
     checkpoint_every: int = 0
     accept_changed_data: bool = False
+    writers: tuple[MakeWriter, ...] = (TensorBoard,)
     profile: bool = False
     command: str = ""
     kernels: str = "xla"

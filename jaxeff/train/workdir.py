@@ -4,7 +4,6 @@ import contextlib
 import difflib
 import errno
 import fcntl
-import importlib.util
 import json
 import math
 import os
@@ -16,7 +15,7 @@ from collections.abc import Mapping
 
 from etils import epath
 
-from jaxeff import records
+from jaxeff import extras, records
 from jaxeff.atomic import as_path, is_remote, write_atomically
 from jaxeff.errors import UsageError
 
@@ -43,8 +42,7 @@ def folder(path: str | os.PathLike) -> Folder:
         raise UsageError(
             f"--workdir={path}: checkpoints can be kept on a disk and in gs://bucket/folder"
         )
-    if importlib.util.find_spec("gcsfs") is None:
-        raise UsageError(f"--workdir={path} needs gcsfs: pip install 'jaxeff[gcs]'")
+    extras.require("gcs", f"--workdir={path}")
     return as_path(path)
 
 
@@ -292,55 +290,48 @@ def _identity(record):
 
 
 class MetricLog:
-    """`metrics.jsonl` and TensorBoard's event files: numbers by step.
+    """`metrics.jsonl`: numbers by step.
 
-    Both grow line by line, which no object in a bucket can: there they are copies of local files,
-    as of the last `publish`.
+    It grows line by line, which no object in a bucket can: there it is a copy of a local file, as
+    of the last `publish`, and so is what others write beside it, into `folder`.
 
     Args:
       workdir: where they are written.
       step: what an earlier session wrote after this step is dropped, since it comes again.
 
     Attributes:
+      folder: where it grows, on this machine: the workdir, or what is copied there.
       dropped: lines of an earlier session that were damaged.
     """
 
     def __init__(self, workdir: Folder, step: int):
-        # It imports PyTorch where that is installed, for a second that a wrong flag need not wait.
-        from tensorboardX import SummaryWriter
-
-        self._workdir = self._local = workdir
+        self._workdir = self.folder = workdir
         if is_remote(workdir):
             self._temporary = tempfile.TemporaryDirectory(prefix="jaxeff-")
-            self._local = pathlib.Path(self._temporary.name)
+            self.folder = pathlib.Path(self._temporary.name)
         lines, self.dropped = _lines_up_to(workdir / "metrics.jsonl", step)
-        path = self._local / "metrics.jsonl"
+        path = self.folder / "metrics.jsonl"
         write_atomically(path, b"".join(lines))
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(self._local), purge_step=step + 1)
 
-    def write(self, step: int, prefix: str, numbers: dict[str, float]) -> None:
-        """Adds one line, and a TensorBoard scalar `prefix/name` for each number."""
-        line = {"step": step, "kind": prefix}
+    def write(self, step: int, kind: str, numbers: dict[str, float]) -> None:
+        """Adds one line."""
+        line = {"step": step, "kind": kind}
         for name, number in numbers.items():
             line[name] = number if math.isfinite(number) else None  # JSON has no word for it.
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, number in numbers.items():
-            self._events.add_scalar(f"{prefix}/{name}", number, step)
 
     def publish(self) -> None:
-        """Copies both to where the run is, if that is not this machine."""
-        if self._local is self._workdir:
+        """Copies the files of `folder` to where the run is, if that is not this machine."""
+        if self.folder is self._workdir:
             return
-        self._events.flush()
-        for path in self._local.iterdir():
+        for path in filter(pathlib.Path.is_file, self.folder.iterdir()):
             write_atomically(self._workdir / path.name, path.read_bytes())
 
     def close(self) -> None:
-        """Flushes both."""
+        """Closes the file, and publishes it."""
         self._file.close()
-        self._events.close()
         self.publish()
 
 

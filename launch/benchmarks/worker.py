@@ -36,9 +36,7 @@ def main(message: str) -> None:
         while usual < WARM_UP_SECONDS:
             usual += _timed(step, 1)
     except (UsageError, ImportError, KeyError) as error:
-        missing = getattr(error, "name", None) in ("torch", "torchvision")
-        hint = ": pip install -e '.[bench]'" if missing else ""
-        answer(error=str(error).strip("'\"") + hint)
+        answer(error=str(error).strip("'\""))
         return
     _forget_peak_memory()
     answer(compile_seconds=max(0.0, first - _timed(step, 1)), **step.facts())

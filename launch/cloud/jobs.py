@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, str | None]] = {
         "runtime_version": "v2-alpha-tpuv5-lite",
         "name": "jaxeff",
         "spot": "1",
-        "extras": "tfds,gcs",
+        "extras": "train,tfds,gcs",
         "out": "results",
         "wait_minutes": "720",
     },

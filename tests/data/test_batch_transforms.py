@@ -30,6 +30,7 @@ def batch_of(count, size=SIZE):
 
 
 @functools.cache
+@functools.cache
 def results(name, count=8):
     """The batch as each of `KEYS` transforms it, stacked."""
     transform = TRANSFORMS[name]

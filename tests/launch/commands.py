@@ -24,16 +24,23 @@ def run_command(name, *arguments, devices=1, cwd=ROOT, timeout=300):
     )
 
 
-def run_quickly(name, *arguments, devices=1, cwd=ROOT):
+def run_quickly(name, *arguments, devices=1, cwd=ROOT, env=None, missing=()):
     """As `run_command`, in a copy of a process that has imported everything already.
 
-    For commands that are to end before they train: JAX has read its settings.
+    That saves seconds. JAX has read the settings that it reads when it is imported, which are those
+    of the tests. Modules that are `missing` are as if they were not installed.
     """
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     command = [str(ROOT / "launch" / f"{name}.py"), *arguments]
+    return run_copy(command, devices, cwd, env, missing)
+
+
+def run_copy(command, devices=1, cwd=ROOT, env=None, missing=()):
+    """Runs `python command…` as `run_quickly` does."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     with tempfile.TemporaryDirectory() as folder:
         paths = [pathlib.Path(folder, kind) for kind in ("stdout", "stderr")]
-        request = {"argv": command, "cwd": str(cwd), "env": {"XLA_FLAGS": flags}}
+        request = {"argv": command, "cwd": str(cwd), "env": {"XLA_FLAGS": flags, **(env or {})}}
+        request["missing"] = list(missing)
         request |= {path.name: str(path) for path in paths}
         warm = _warm_process()
         warm.stdin.write(json.dumps(request) + "\n")

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from tests.launch.commands import assert_one_line_and_exit_2, run_command, run_quickly
+from tests.launch.commands import assert_one_line_and_exit_2, run_quickly
 
-_count = functools.partial(run_command, "count")
+_count = functools.partial(run_quickly, "count")
 
 
 def test_json_holds_both_counts_beside_the_papers_number():
@@ -76,12 +76,12 @@ def alone():
 def test_a_users_function_is_counted_with_the_arguments_that_its_file_makes(tmp_path):
     file = tmp_path / "mystep.py"
     file.write_text(NNX_STEP)
-    finished = run_command("count", f"--fn={file}:step")
+    finished = run_quickly("count", f"--fn={file}:step")
     assert finished.returncode == 0, finished.stderr
     # 8 x 32 x 16 forward, and once more for the gradient to the weights.
     assert "4,096" in finished.stdout
     assert "+16,384" in finished.stdout
-    forward = run_command("count", f"--fn={file}:forward")
+    forward = run_quickly("count", f"--fn={file}:forward")
     assert "64" in forward.stdout.split(), forward.stderr
 
 

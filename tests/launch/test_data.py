@@ -9,11 +9,11 @@ import PIL.Image
 import pytest
 
 from jaxeff import records
-from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.launch.commands import assert_one_line_and_exit_2, run_quickly
 
 MODEL = "--model=mobilenet_v1_x0_25"
-_train = functools.partial(run_command, "train")
-_evaluate = functools.partial(run_command, "evaluate")
+_train = functools.partial(run_quickly, "train")
+_evaluate = functools.partial(run_quickly, "evaluate")
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import models
 from jaxeff import data
 from jaxeff.tasks.image_classification import normalise
 from models.torch_weights import convert, read_state_dict, torch_name
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_quickly
 from tests.models import seeded
 
-_evaluate = functools.partial(run_command, "evaluate")
+_evaluate = functools.partial(run_quickly, "evaluate")
 NAME = "mobilenet_v1_x0_25"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from jaxeff import data, records, tasks, train
 from jaxeff.errors import UsageError
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_quickly
 
 sys.path.append(str(ROOT / "launch"))
 
@@ -317,55 +317,55 @@ COMMON = ("--dataset=synthetic", "--image_size=8", "--workdir=run")
 def test_a_run_keeps_its_file_goes_on_with_the_same_and_is_evaluated_from_the_copy(write, tmp_path):
     write(NET)
     flags = ("--model=mynet.py:MyNet", "--model_args=width=4", "--epochs=1", *COMMON)
-    first = run_command("train", *flags, cwd=tmp_path)
+    first = run_quickly("train", *flags, cwd=tmp_path)
     assert first.returncode in (0, 3), first.stderr
     record = records.read(tmp_path / "run" / "record.json")
     spec = networks.load("mynet.py:MyNet", "width=4")
     facts = dataclasses.asdict(record.model)
     assert facts == {"name": "MyNet", "params": 74, **spec.facts}
     assert (tmp_path / "run" / "source" / "mynet.py").read_text() == NET
-    again = run_command("train", *flags, cwd=tmp_path)
+    again = run_quickly("train", *flags, cwd=tmp_path)
     assert "already complete" in again.stdout, again.stderr
     changed = NET.replace("nn.relu", "nn.silu").replace('"""A net."""\n', "# One.\n# Two.\n")
     write(changed)
     assert_one_line_and_exit_2(
-        run_command("train", *flags, cwd=tmp_path),
+        run_quickly("train", *flags, cwd=tmp_path),
         "mynet.py changed since this run began: 3 lines added, 2 removed",
     )
-    evaluated = run_command("evaluate", "--workdir=run", "--format=json", cwd=tmp_path)
+    evaluated = run_quickly("evaluate", "--workdir=run", "--format=json", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     assert f'"top1": {record.curve[-1].metrics["top1"]}' in evaluated.stdout
     copy = tmp_path / "run" / "source" / "mynet.py"
     copy.write_text(changed)
     assert_one_line_and_exit_2(
-        run_command("evaluate", "--workdir=run", cwd=tmp_path), "changed since the run trained"
+        run_quickly("evaluate", "--workdir=run", cwd=tmp_path), "changed since the run trained"
     )
 
 
 def test_a_batch_norm_of_ones_own_is_refused_on_several_devices_with_its_line(write, tmp_path):
     write(NET.replace("nn.BatchNorm(use_running_average=not train)(x)", "x - x.mean(0)"))
     flags = ("--model=mynet.py:MyNet", "--epochs=1", *COMMON)
-    refused = run_command("train", *flags, cwd=tmp_path, devices=4)
+    refused = run_quickly("train", *flags, cwd=tmp_path, devices=4)
     assert_one_line_and_exit_2(refused, "mynet.py, line 14: what MyNet computes depends on how")
 
 
 def test_every_command_that_takes_models_takes_files(write, tmp_path):
     write(NET)
-    counted = run_command(
+    counted = run_quickly(
         "count", "--models=mynet.py:MyNet,alexnet", "--image_size=64", "--format=csv", cwd=tmp_path
     )
     assert counted.returncode == 0, counted.stderr
     # 3 x 8 + 8 + 16 + 8 x 1000 + 1000 parameters.
     assert counted.stdout.splitlines()[1].startswith("MyNet,9048,")
-    planned = run_command("plan", "--models=mynet.py:MyNet", "--image_size=64", cwd=tmp_path)
+    planned = run_quickly("plan", "--models=mynet.py:MyNet", "--image_size=64", cwd=tmp_path)
     assert_one_line_and_exit_2(planned, "prints no epochs for MyNet: give --epochs")
-    benchmarked = run_command("benchmark", "step", "--models=mynet.py:MyNet", cwd=tmp_path)
+    benchmarked = run_quickly("benchmark", "step", "--models=mynet.py:MyNet", cwd=tmp_path)
     assert_one_line_and_exit_2(benchmarked, "PyTorch has no mynet.py:MyNet", "--against=jit")
 
 
 def test_an_error_in_a_worker_process_is_told_with_its_line(write, tmp_path):
     write(CLASS + "    def __call__(self, x):\n        return x @ jnp.ones((4, 4))\n")
-    counted = run_command("count", "--models=mynet.py:MyNet,alexnet", cwd=tmp_path)
+    counted = run_quickly("count", "--models=mynet.py:MyNet,alexnet", cwd=tmp_path)
     assert_one_line_and_exit_2(counted, "mynet.py, line 6: TypeError")
 
 

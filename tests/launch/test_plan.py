@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from tests.launch.commands import assert_one_line_and_exit_2, run_command
+from tests.launch.commands import assert_one_line_and_exit_2, run_quickly
 
-_plan = functools.partial(run_command, "plan")
+_plan = functools.partial(run_quickly, "plan")
 _SMALL = ("--models=shufflenet_v2_x0_5", "--image_size=32", "--batch_size=32")
 
 
@@ -27,7 +27,7 @@ def test_a_plan_follows_from_count_bytes_and_roofline():
     assert finished.returncode == 0, finished.stderr
     plan = json.loads(finished.stdout)
     (row,) = plan["models"]
-    counted = run_command("count", *_SMALL, "--format=json")
+    counted = run_quickly("count", *_SMALL, "--format=json")
     (cost,) = json.loads(counted.stdout)["models"]
     training = cost["xla_train_flops_per_image"]
     assert row["train_flops"] == pytest.approx(training * 2000)
@@ -71,6 +71,7 @@ def test_hosts_that_are_too_slow_bind_and_the_table_says_so():
     row = next(line for line in finished.stdout.splitlines() if "shufflenet_v2" in line).split()
     assert "input" in row
     assert row[row.index("input") + 1] == "200"
+    assert max(map(len, finished.stdout.splitlines())) <= 80
     assert "NVIDIA H100 architecture white paper" in finished.stdout
     # 20 epochs of 1.33 million images at 200 a second.
     assert float(row[-2]) == pytest.approx(20 * 1.33e6 / 200 / 3600, rel=0.01)

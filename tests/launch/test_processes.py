@@ -296,7 +296,7 @@ def test_slurm_announces_its_processes(tmp_path):
     ]
     outputs = [process.communicate(timeout=400)[0] for process in started]
     assert [process.returncode for process in started] == [3, 3]
-    assert "in 2 process(es)" in outputs[0]
+    assert "in 2 processes" in outputs[0]
 
 
 def test_a_run_in_a_bucket_is_whole_there_and_goes_on_from_there(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from absl import flags
 
 from jaxeff.console import commands
 from jaxeff.errors import UsageError
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_quickly
 
 sys.path.append(str(ROOT / "launch"))
 
@@ -51,6 +51,7 @@ READ_ELSEWHERE = {
     "device",
     "emit_settings",
     "fn",
+    "log_to",
     "model",
     "model_args",
     "models",
@@ -177,7 +178,7 @@ def test_what_was_once_a_traceback_names_what_to_give(flags_of, command, argumen
     ],
 )
 def test_what_depends_on_data_and_model_is_one_line_too(command, arguments, words):
-    assert_one_line_and_exit_2(run_command(command, *arguments), *words)
+    assert_one_line_and_exit_2(run_quickly(command, *arguments), *words)
 
 
 def test_images_too_small_for_a_network_are_refused_with_the_size_that_it_takes():

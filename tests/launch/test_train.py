@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from jaxeff import records
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_quickly
 
 FLAGS = re.findall(
     r"\w+",
@@ -20,7 +20,7 @@ FLAGS = re.findall(
     accept_changed_data
     """,
 )
-_train = functools.partial(run_command, "train")
+_train = functools.partial(run_quickly, "train")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,8 @@ def test_help_is_a_page_and_names_every_flag():
         (["--model=alexnet", "--train_split=train[:50%]"], ["--train_split", "'digits'"]),
         (["--model=alexnet", "--split_seed=1"], ["--split_seed=1", "'digits'"]),
         (["--model=alexnet", "--dataset=arrays"], ["--data_dir=FILE", ".npz"]),
+        (["--model=alexnet", "--log_to=tensorbord"], ["--log_to=tensorbord", "tensorboard, wandb"]),
+        (["--model=alexnet", "--log_to=tensorboard,w.py:W"], ["w.py: cannot be read"]),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_2(flags, words, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from jaxeff import data, records, train
 from jaxeff.errors import UsageError
+from tests.launch.commands import run_copy
 from tests.train.tiny_run import tiny_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -36,6 +37,15 @@ def _start(workdir, *settings, devices=1):
     )
 
 
+def _trained(workdir, *settings, devices=1):
+    """The record of a run in one process, which nothing interrupts."""
+    program = str(ROOT / "tests" / "train" / "tiny_run.py")
+    cpu = {"JAX_PLATFORMS": "cpu"}
+    done = run_copy([program, str(workdir), *settings], devices=devices, env=cpu)
+    assert done.returncode == 0, done.stderr
+    return records.from_json(json.loads(done.stdout.splitlines()[-1]))
+
+
 def _record(process):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -47,11 +57,25 @@ def _numbers(record):
     return [dataclasses.replace(point, seconds=0.0) for point in record.curve]
 
 
+class Lines:
+    """A writer of one's own: lines as in `metrics.jsonl`, in a file of its own."""
+
+    def __init__(self, folder, record, step):
+        self.folder, self.lines = folder, [{"run": record.run_id, "step": step}]
+
+    def write(self, step, kind, numbers):
+        self.lines.append({"step": step, "kind": kind, **numbers})
+
+    def close(self):
+        (self.folder / "lines.json").write_text(json.dumps(self.lines))
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run of 3 epochs that nothing interrupted, and its workdir."""
     workdir = tmp_path_factory.mktemp("whole")
-    return train.train_to_target(tiny_run(workdir)), workdir
+    to = (train.writers.TensorBoard, Lines)
+    return train.train_to_target(tiny_run(workdir, writers=to)), workdir
 
 
 def test_a_run_writes_what_it_promises(whole):
@@ -62,6 +86,14 @@ def test_a_run_writes_what_it_promises(whole):
     assert list((workdir / "checkpoints").iterdir())
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["kind"] == "validation"] == [1, 2, 3]
+
+
+def test_writers_are_told_what_the_log_holds(whole):
+    record, workdir = whole
+    first, *told = json.loads((workdir / "lines.json").read_text())
+    assert first == {"run": record.run_id, "step": 0}
+    assert told == [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    assert {line["kind"] for line in told} == {"train", "validation"}
 
 
 def test_every_validation_image_counts_once(whole):
@@ -145,7 +177,7 @@ def test_devices_and_processes_change_neither_the_counts_nor_the_curve_beyond_ro
 ):
     one, _ = whole
     if processes == 1:
-        shared = [_record(_start(tmp_path, devices=devices))]
+        shared = [_trained(tmp_path, devices=devices)]
     else:
         shared = _run_processes(tmp_path, processes, devices)
     hardware = shared[0].hardware
@@ -162,7 +194,7 @@ def test_devices_and_processes_change_neither_the_counts_nor_the_curve_beyond_ro
 @pytest.mark.parametrize("devices", [1, 4])
 def test_images_kept_on_the_devices_give_the_run_of_the_host(whole, tmp_path, devices):
     record, _ = whole
-    cached = _record(_start(tmp_path, "cache_on_devices=True", devices=devices))
+    cached = _trained(tmp_path, "cache_on_devices=True", devices=devices)
     ours, theirs = cached.compute.segments[0], record.compute.segments[0]
     assert ours.flops_per_step > theirs.flops_per_step  # The devices crop, and that is charged.
     assert ours.macs_forward_per_example == theirs.macs_forward_per_example

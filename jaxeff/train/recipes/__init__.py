@@ -10,6 +10,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from jaxeff.errors import UsageError
 from jaxeff.train.recipe import Recipe
@@ -30,8 +31,8 @@ def resolve(
     model_name: str,
     *,
     train_examples: int,
-    facts: Mapping[str, object] | None = None,
-    **given: object,
+    facts: Mapping[str, Any] | None = None,
+    **given: Any,
 ) -> Recipe:
     """What a recipe comes to for a model and a data set.
 

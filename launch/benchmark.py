@@ -2,7 +2,7 @@
 
     python launch/benchmark.py step --models=paper --against=torch,jit,xla
 
-times one training step of each model against PyTorch's (pip install -e '.[bench]'), against a
+times one training step of each model against PyTorch's (pip install -e '.[train,bench]'), against a
 user's own jax.jit of model and optimizer, and against our step as XLA alone computes it, with its
 default flags. With --without=max_pool_gradient it has turns without that kernel of jaxeff.cpu too.
 All do the same work; each runs in a process of its own; they take turns, so that what else the

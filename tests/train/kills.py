@@ -120,7 +120,7 @@ def outcome(workdir: pathlib.Path) -> dict[str, object]:
     for leaf in jax.tree.leaves(state):
         arrays.update(np.ascontiguousarray(leaf).tobytes())
     record = json.loads((workdir / "record.json").read_text())
-    for name in ("run_id", "created", "command", "timing"):
+    for name in ("run_id", "created", "command", "timing", "software"):
         del record[name]
     for point in record["curve"]:
         del point["seconds"]

@@ -159,6 +159,7 @@ def draw(rows: list[list[float]], path: pathlib.Path) -> None:
     places = (axes[0, 0], axes[0, 1], axes[0, 1], axes[1, 0], axes[1, 1])
     for place, (x, y, label) in zip(places, curves, strict=True):
         place.plot(x, y, linewidth=1, label=label)
+    for place in axes.flat:
         place.set_ylim(0, None)
         place.grid(linewidth=0.3)
     axes[0, 0].set_title("memory, MB", fontsize=9)

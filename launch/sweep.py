@@ -22,7 +22,7 @@ and reached by nineteen of twenty seeds.
 Each run has a folder of its own below --out and is a process of its own. Runs that are done are not
 run again; the same command goes on after an interruption, a failure or a change of --parallel. A
 run that diverges or does not reach the level counts as one that needs infinitely much. Afterwards
---out holds factors.csv, and report/ with everything.
+--out holds factors.csv and factors.png, and report/ with everything.
 
 Exit status: 0 every run is done; 1 some failed, and the table is of the others; 75 interrupted, run
 the same command again; 2 wrong flags.
@@ -93,6 +93,11 @@ _FIND_LEVEL = flags.DEFINE_bool(
     "Train --reference through its whole schedule, and propose the data set's level from its "
     "curves; give twenty seeds.",
 )
+_KEEP_CHECKPOINTS = flags.DEFINE_bool(
+    "keep_checkpoints",
+    True,
+    "Keep the last two checkpoints of runs that are done, for evaluate.py. AlexNet's take 1.4 GB.",
+)
 _REPORT = flags.DEFINE_bool("report", True, "Write OUT/report at the end.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs and their time, and run none.")
 _EMIT = flags.DEFINE_enum(
@@ -106,7 +111,10 @@ _EMIT_SETTINGS = flags.DEFINE_string(
     "emit_settings", "", "Of the jobs: NAME=VALUE with commas between; what is missing is named."
 )
 _KNOWN = flags.DEFINE_bool(
-    "known", False, "Print what was measured and comes with the package, and run nothing."
+    "known",
+    False,
+    "Print what was measured and comes with the package, and run nothing; --out gets it as a table "
+    "and a picture.",
 )
 _PACK = flags.DEFINE_string(
     "pack", None, "Also write the records below --out into one file, such as runs.tar.xz."
@@ -126,6 +134,10 @@ def main() -> int:
 
     if _KNOWN.value:
         print(known.as_markdown(known.known_rows()))
+        if flags.FLAGS["out"].present:
+            folder = pathlib.Path(_OUT.value).expanduser()
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep_results.write_factors(known.known_rows(), folder)
         return 0
     _read_config()
     # Jobs may write into a bucket, which is not looked at from here.
@@ -142,7 +154,7 @@ def main() -> int:
         return _emit(runs)
     out.mkdir(parents=True, exist_ok=True)
     failed, budgets = [], {}
-    with sweep_runs.Pool(_PARALLEL.value) as pool:
+    with sweep_runs.Pool(_PARALLEL.value, _KEEP_CHECKPOINTS.value) as pool:
         while runs and not pool.interrupted:
             failed += pool.do(runs)
             runs = [] if pool.interrupted else _further_runs(configurations, failed, precision)

@@ -1,6 +1,7 @@
 """What a sweep says: before it, how long it takes; after it, tables, levels and the report."""
 
 import dataclasses
+import datetime
 import functools
 import json
 import pathlib
@@ -8,6 +9,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import cli
 import sweep_runs
@@ -25,7 +27,7 @@ def print_plan(runs: list[sweep_runs.Run], parallel: int) -> None:
 
     Runs of the same configuration tell their time. The others are counted, and divided by what runs
     of the same model, else of all models of this sweep, computed a second; before the first run has
-    ended, by what `plan.py` assumes of an accelerator.
+    ended, by `ASSUMED_UTILIZATION` of the device's peak, published or, such as a CPU's, measured.
     """
     configurations = list(dict.fromkeys(run.configuration for run in runs))
     done = {c: c.records() for c in configurations}
@@ -37,18 +39,23 @@ def print_plan(runs: list[sweep_runs.Run], parallel: int) -> None:
     for c in missing:
         if seconds[c] is None:
             rate = _flops_per_second(c.model, [r for found in done.values() for r in found])
-            seconds[c] = rate and _schedule_flops(c) / rate
+            seconds[c] = _schedule_flops(c) / rate
     for run in runs:
         if run.is_done:
             print(f"{run.name}: done, {run.outcome()}")
             continue
-        estimate = seconds[run.configuration]
-        print(f"{run.name}: {'not timed yet' if estimate is None else f'{estimate:.0f} s'}")
-    times = [seconds[run.configuration] for run in runs if not run.is_done]
-    hours = sum(filter(None, times)) / parallel / 3600
-    print(f"{len(runs)} runs; what is missing takes {hours:.2g} h at most", end="")
-    unknown = times.count(None)
-    print(f", and {unknown} of unknown time: the first to end tells" if unknown else "")
+        print(f"{run.name}: {_clock(seconds[run.configuration])}")
+    whole = _clock(sum(seconds[run.configuration] for run in runs if not run.is_done) / parallel)
+    print(f"{len(runs)} runs; what is missing takes {whole} at most (h:mm:ss)", end="")
+    if missing and not any(done.values()):
+        print(
+            f", if they attain {ASSUMED_UTILIZATION:g} of the peak: the first to end tells", end=""
+        )
+    print()
+
+
+def _clock(seconds):
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def _seconds(record):
@@ -57,7 +64,7 @@ def _seconds(record):
 
 
 def _flops_per_second(model, runs):
-    """What runs computed a second on this machine; None where that is not known."""
+    """What runs computed a second on this machine, or what is assumed."""
     import jax
 
     from jaxeff import compute
@@ -66,8 +73,17 @@ def _flops_per_second(model, runs):
     alike = [r for r in timed if r.model.name == model.rpartition(":")[2]] or timed
     if alike:
         return statistics.median(r.curve[-1].train_flops / _seconds(r) for r in alike)
-    peak = compute.arithmetic_peak(jax.devices()[0].device_kind, "float32")
-    return peak and ASSUMED_UTILIZATION * peak[0] * jax.local_device_count()
+    published = compute.arithmetic_peak(jax.devices()[0].device_kind, "float32")
+    if published is None:  # The devices of a CPU share its cores.
+        return ASSUMED_UTILIZATION * _measured_peak()
+    return ASSUMED_UTILIZATION * published[0] * jax.local_device_count()
+
+
+@functools.cache
+def _measured_peak():
+    from jaxeff import compute
+
+    return compute.measure_matmul_peak("float32", size=1024)
 
 
 def _schedule_flops(configuration):
@@ -129,11 +145,10 @@ def tables(
 
 
 def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
-    """Writes `out/factors.csv` and prints it: seeds, level and interval beside each number."""
+    """Prints the rows: seeds, level and interval beside each number; `write_factors` too."""
     if not rows:
         return
-    path = out / "factors.csv"
-    write_atomically(path, measure.as_csv(rows).encode())
+    path = write_factors(rows, out)
     for row in rows:
         missed = f", {row.train_flops.missed} never got there" if row.train_flops.missed else ""
         print(f"\n{row.name}: {len(row.records)} seeds to {row.metric} {row.level:g}{missed}")
@@ -154,6 +169,18 @@ def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
     if not any(row.reference for row in rows):
         print(f"{reference} was not measured, so there are no factors: --reference=NAME")
     print(f"medians over the seeds with 95 % intervals; all of it in {path}")
+
+
+def write_factors(rows: Sequence[measure.Row], out: pathlib.Path) -> pathlib.Path:
+    """Writes `out/factors.csv` and, where there are factors, `factors.png`; returns the first."""
+    from jaxeff.report import factor_figure, figures
+
+    path = out / "factors.csv"
+    write_atomically(path, measure.as_csv(rows).encode())
+    if any(row.factor is not None for row in rows):
+        picture, _ = figures.render(factor_figure.draw_factors(rows))
+        write_atomically(path.with_suffix(".png"), picture)
+    return path
 
 
 def pack(out: pathlib.Path, path: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,14 +169,16 @@ class Pool:
 
     Args:
       size: how many at a time; each has an equal part of the GPUs, or of the processor's cores.
+      keep_checkpoints: whether a run that is done keeps its weights.
 
     Attributes:
       interrupted: whether SIGINT or SIGTERM has come; the processes were told to stop then, and
         have left checkpoints.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, keep_checkpoints: bool = True):
         self._size, self._running, self._places = size, {}, _places(size)
+        self._keep_checkpoints = keep_checkpoints
         self.interrupted = False
 
     def __enter__(self):
@@ -201,6 +204,8 @@ class Pool:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
         waiting = [run for run in runs if not run.is_done]
+        for run in set(runs) - set(waiting):
+            self._prune(run)
         already, failed = len(runs) - len(waiting), []
         console = Console(highlight=False, soft_wrap=True)
         if already:
@@ -225,12 +230,17 @@ class Pool:
                     bar.advance(task)
                     if status in (0, 3, 4) and run.is_done:
                         console.print(f"{run.name}: {run.outcome()}, {seconds:.0f} s", markup=False)
+                        self._prune(run)
                     else:
                         reason = f"exit status {status}, {_last_line(run)}"
                         failed.append((run, reason))
                         console.print(f"{run.name}: failed: {reason}", markup=False)
                 time.sleep(0.1)
         return failed
+
+    def _prune(self, run):
+        if not self._keep_checkpoints:
+            shutil.rmtree(run.workdir / "checkpoints", ignore_errors=True)
 
     def _start(self, run):
         run.workdir.mkdir(parents=True, exist_ok=True)
@@ -273,20 +283,21 @@ def search_budgets(
 
     Args:
       pool: that runs them.
-      configurations: that have records, whose recipes tell where the search starts.
+      configurations: whose records of these seeds tell where the search starts.
       seeds: of every length.
       precision: as `measure.next_length` takes it.
 
     Returns:
       Runs that failed, with the reason, and the budgets that are known, by configuration's name.
     """
-    found = {c: [] for c in configurations if c.records()}
+    found = {c: [] for c in configurations if any(r.seed in seeds for r in c.records())}
     open_, failed, budgets = list(found), [], {}
     while open_ and not pool.interrupted:
         lengths, runs = {}, []
         for configuration in open_:
-            own = configuration.records()[0].recipe["epochs"]
-            length = measure.next_length(found[configuration], own, precision)
+            crossed = [r for r in configuration.records() if r.seed in seeds]
+            own, first = crossed[0].recipe["epochs"], measure.first_length(crossed)
+            length = measure.next_length(found[configuration], own, precision, first)
             if length is None:
                 budgets[configuration.name] = measure.budget(found[configuration])
             else:

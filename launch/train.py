@@ -221,8 +221,7 @@ def _print_spread(record) -> None:
 
     if jax.process_index():
         return
-    model = record.model
-    known = None if model.source else measure.known_spread(model.name, record.dataset.name)
+    known = measure.known_spread(record)
     print(
         f"  one run of its kind differs from the next by {known.text()}"
         if known

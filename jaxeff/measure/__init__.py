@@ -1,6 +1,13 @@
 """Many runs: what several seeds of one configuration say of its compute to a level."""
 
-from jaxeff.measure.budget import EVALUATED_EVERY, Budget, budget, is_of_search, next_length
+from jaxeff.measure.budget import (
+    EVALUATED_EVERY,
+    Budget,
+    budget,
+    first_length,
+    is_of_search,
+    next_length,
+)
 from jaxeff.measure.crossing import Crossing, common_stop, crossing
 from jaxeff.measure.interval import (
     Estimate,
@@ -12,10 +19,12 @@ from jaxeff.measure.interval import (
 )
 from jaxeff.measure.known import Spread, known_spread
 from jaxeff.measure.level import Proposal, propose_level
+from jaxeff.measure.order import Agreement, rank_agreement
 from jaxeff.measure.table import Row, as_csv, table, text
 
 __all__ = [
     "EVALUATED_EVERY",
+    "Agreement",
     "Budget",
     "Crossing",
     "Estimate",
@@ -28,11 +37,13 @@ __all__ = [
     "compute_to_level",
     "crossing",
     "factor",
+    "first_length",
     "is_of_search",
     "known_spread",
     "next_length",
     "paired_factor",
     "propose_level",
+    "rank_agreement",
     "relative_spread",
     "seeds_needed",
     "table",

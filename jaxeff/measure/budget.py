@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxeff.measure.crossing import Crossing
+from jaxeff.measure.crossing import Crossing, crossing
 from jaxeff.measure.interval import Estimate, compute_to_level
 from jaxeff.records import Record, is_met
 
@@ -81,15 +81,28 @@ def budget(runs: Sequence[Record]) -> Budget:
     )
 
 
-def next_length(runs: Sequence[Record], own: float, precision: float) -> float | None:
+def first_length(runs: Sequence[Record]) -> float:
+    """Where a search starts: the epoch at which half of these runs have crossed their level.
+
+    Annealed to its end, a schedule of this length mostly gets there. Where half of the runs miss,
+    it is the length of their own schedule.
+    """
+    crossed = compute_to_level([crossing(run, unit="epoch") for run in runs]).value
+    return _rounded(crossed) if math.isfinite(crossed) else runs[0].recipe["epochs"]
+
+
+def next_length(
+    runs: Sequence[Record], own: float, precision: float, first: float | None = None
+) -> float | None:
     """The length to try next, by bisection on a logarithmic scale; None where it is known.
 
     Args:
       runs: so far; a length counts as long enough where at least half of its seeds end at the
         level.
-      own: epochs of the recipe as it is, where the search starts.
+      own: epochs of the recipe as it is.
       precision: the search ends where the shortest length that is long enough is at most this much
         longer, as a fraction, than the longest one below it.
+      first: length that the search starts with; None takes `own`.
 
     Returns:
       Epochs, with three digits. None also where `LONGEST` times the recipe's epochs do not get
@@ -102,7 +115,7 @@ def next_length(runs: Sequence[Record], own: float, precision: float) -> float |
     high = min((length for length, is_enough in enough.items() if is_enough), default=math.inf)
     low = max((length for length in enough if length < high), default=0.0)
     if not enough:
-        return own
+        return own if first is None else first
     if math.isinf(high):
         return None if low >= LONGEST * own else _rounded(2 * low)
     if low == 0:

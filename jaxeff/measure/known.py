@@ -71,22 +71,39 @@ def rows_of(
     for dataset, by_model in datasets.items():
         known = levels.get(dataset, {})
         crossed = {m: [r for r in found if not is_of_search(r)] for m, found in by_model.items()}
-        searched = {m: [r for r in found if is_of_search(r)] for m, found in by_model.items()}
-        budgets = {model: budget(found) for model, found in searched.items() if found}
         to_level = known.get("level"), known.get("metric")
+        searched = {m: [r for r in found if is_of_search(r)] for m, found in by_model.items()}
+        if known:  # A search says nothing of another level than its own.
+            searched = {
+                m: [r for r in found if (r.target.value, r.target.metric) == to_level]
+                for m, found in searched.items()
+            }
+        budgets = {model: budget(found) for model, found in searched.items() if found}
         rows += table(crossed, known.get("reference"), *to_level, budgets)
     return rows
 
 
-def known_spread(model: str, dataset: str) -> Spread | None:
-    """The spread of runs of a model on a data set, both by name; None where it is not known."""
+def known_spread(record: Record) -> Spread | None:
+    """The spread of runs like this one, which differ from it by seed, level and precision alone.
+
+    None where it is not known, as for another recipe, rate or length of schedule.
+    """
     for row in known_rows():
-        first = row.records[0]
-        alike = (first.model.name, first.dataset.name) == (model, dataset)
-        if alike and row.spread is not None:
+        if row.spread is not None and _kind(row.records[0]) == _kind(record):
             arrived = row.train_flops.seeds - row.train_flops.missed
             return Spread(row.spread, arrived, f"{row.metric}:{row.level:g}")
     return None
+
+
+def _kind(record):
+    settings = ("name", "source", "lr", "batch_size", "epochs")
+    model = record.model
+    return (
+        (model.name, model.args, model.source),
+        record.dataset.fingerprint,
+        record.task,
+        [record.recipe.get(setting) for setting in settings],
+    )
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -44,6 +44,10 @@ def environment(kernels: str) -> Environment:
       kernels: `xla`, or what has been installed in the place of XLA's own kernels.
     """
     model, flags = _processor()
+    if model and jax.default_backend() == "cpu":
+        # XLA splits sums between them, so that their number decides how a program rounds.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        model = f"{model}, {cores} {'core' if cores == 1 else 'cores'}"
     return Environment(
         cpu_model=model,
         cpu_flags=flags,

@@ -163,7 +163,8 @@ class Environment:
     """What decides how the same program rounds.
 
     Attributes:
-      cpu_model: name of the host's processor; None where the system does not say.
+      cpu_model: name of the host's processor, and where it computes, how many of its cores do; None
+        where the system does not say.
       cpu_flags: its instruction sets for arithmetic, sorted.
       xla_flags: the variable `XLA_FLAGS`.
       kernels: `xla`, or `cpu: ` and the names of the kernels that replace XLA's.

@@ -29,8 +29,8 @@ from jaxeff.report.tables import (
     runs_text,
 )
 
-KnownSpread = Callable[[str, str], Spread | None]
-"""The spread of a packaged model on a data set, by their names; None where it is not known."""
+KnownSpread = Callable[[Record], Spread | None]
+"""The spread of runs like one; None where it is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ def results(
 
     Args:
       records: of the reader.
-      known_spread: of packaged models.
+      known_spread: of runs like one.
       shipped: records that came with the package.
     """
     own, theirs = _results(records, known_spread), _results(shipped, None)
@@ -164,9 +164,7 @@ def _over(runs):
 
 
 def _spread(record, known_spread):
-    if known_spread is None or record.model.source is not None:
-        return None
-    return known_spread(record.model.name, record.dataset.name)
+    return None if known_spread is None else known_spread(record)
 
 
 def _names(keys):

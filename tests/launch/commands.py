@@ -11,7 +11,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run_command(name, *arguments, devices=1, cwd=ROOT):
+def run_command(name, *arguments, devices=1, cwd=ROOT, timeout=300):
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags}
     return subprocess.run(
@@ -20,7 +20,7 @@ def run_command(name, *arguments, devices=1, cwd=ROOT):
         text=True,
         cwd=cwd,
         env=environment,
-        timeout=300,
+        timeout=timeout,
     )
 
 

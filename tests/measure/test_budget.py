@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from jaxeff.measure import budget, factor, next_length
+from jaxeff.measure import budget, factor, first_length, next_length
 from tests.records import example
 
 FLOPS = 6000  # of a step; a run of one evaluation has ten steps
@@ -41,6 +41,16 @@ def test_bisection_finds_the_median_seeds_need(own):
     assert found.epochs.low < 6 < found.epochs.high
     assert found.spent_flops == pytest.approx(3 * sum(lengths) * 10 * FLOPS, rel=0.01)
     assert len(lengths) < 12
+
+
+def test_a_search_starts_where_half_of_the_runs_have_crossed():
+    crossed = [example.run(top1=(0.4,) * n + (0.9,), level=0.5, seed=n) for n in (4, 5, 6)]
+    each = crossed[0].curve[0].epoch
+    # The median crosses between its fifth evaluation and its sixth.
+    assert first_length(crossed) == pytest.approx(5.5 * each)
+    missed = [example.run(top1=(0.4,), level=0.5, seed=n) for n in range(3)]
+    assert first_length(missed) == missed[0].recipe["epochs"]
+    assert next_length([], 20, 0.1, first_length(crossed)) == first_length(crossed)
 
 
 def test_the_search_ends_where_there_is_nothing_to_find():

@@ -40,12 +40,32 @@ def test_the_level_of_the_digits_is_the_one_that_was_found():
 def test_the_spread_of_one_run_is_the_deviation_of_its_kind():
     row = next(row for row in known.known_rows() if row.spread is not None)
     first = row.records[0]
-    found = known_spread(first.model.name, first.dataset.name)
+    another = dataclasses.replace(first, seed=99, curve=())
+    found = known_spread(another)
     assert found.relative == row.spread
     assert found.seeds == row.train_flops.seeds - row.train_flops.missed
     assert f"{found.relative:.0%}" in found.text()
-    assert known_spread("no_such_model", first.dataset.name) is None
-    assert known_spread(first.model.name, "no_such_data") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("model", {"name": "no_such_model"}),
+        ("model", {"source": "0" * 64}),
+        ("model", {"args": {"width": 0.5}}),
+        ("dataset", {"fingerprint": "0" * 64}),
+        ("recipe", {"lr": 0.123}),
+        ("recipe", {"name": "paper"}),
+        ("recipe", {"epochs": 3.0}),
+        ("task", {"image_size": 32}),
+    ],
+)
+def test_the_spread_of_another_kind_is_not_known(part, changes):
+    first = next(row for row in known.known_rows() if row.spread is not None).records[0]
+    was = getattr(first, part)
+    new = was | changes if isinstance(was, dict) else dataclasses.replace(was, **changes)
+    assert known_spread(first) is not None
+    assert known_spread(dataclasses.replace(first, **{part: new})) is None
 
 
 def test_a_table_of_runs_worked_by_hand():
@@ -70,3 +90,17 @@ def test_a_table_of_runs_worked_by_hand():
     (never, *_) = known.rows_of(missed, {"d": levels["d"] | {"level": 0.95}})
     assert math.isinf(never.train_flops.value)
     assert "3, 3 missed | never" in known.as_markdown([never])
+
+
+def test_a_search_for_another_level_says_nothing_of_this_one():
+    def searched(level):
+        run = example.run("alexnet", (0.9,), level=level)
+        recipe = {**run.recipe, "epochs": 2.0, "eval_every": 4.0}
+        return dataclasses.replace(run, recipe=recipe, status="completed")
+
+    crossed = example.run("alexnet", (0.4, 0.9), level=0.5)
+    levels = {"d": {"metric": "top1", "level": 0.5, "reference": "alexnet"}}
+    (found,) = known.rows_of({"a": crossed, "b": searched(0.5)}, levels)
+    assert found.budget.lengths == [(2.0, 1, 1)]
+    (other,) = known.rows_of({"a": crossed, "b": searched(0.8)}, levels)
+    assert other.budget is None

@@ -1,8 +1,10 @@
 """For the embedded data sets and others of their size: minutes on a laptop.
 
-One epoch of linear warm-up, then a cosine to zero. Networks with batch norm are trained by SGD with
-momentum 0.9 and a weight decay of 5e-4. Those without it stand still for their first epochs then,
-some seeds for good; AdamW (Loshchilov and Hutter 2019) trains them from the first step on.
+Linear warm-up, of one epoch where nothing else is said, then a cosine to zero. Networks with batch
+norm are trained by SGD with momentum 0.9 and a weight decay of 5e-4. Those without it stand still
+for their first epochs then, some seeds for good; AdamW (Loshchilov and Hutter 2019) trains them
+from the first step on. SqueezeNet ends in a ReLU, behind which the first steps of AdamW, as large
+as its later ones, can leave a class dead; a warm-up of five epochs does not.
 """
 
 import dataclasses
@@ -19,6 +21,7 @@ class Settings:
     lr: float = 0.05
     batch_size: int = 64
     epochs: float = 20
+    warmup_epochs: float = 1
 
 
 WITHOUT_NORMALISATION = ("alexnet", "squeezenet1_0", "squeezenet1_1", "vgg11")
@@ -28,8 +31,8 @@ EXCEPTIONS = {
     "resnet50": Settings(lr=0.01, batch_size=16),
     "resnext50_32x4d": Settings(lr=0.01, batch_size=16),
     "shufflenet_v1": Settings(lr=0.02, batch_size=16),
-    "squeezenet1_0": Settings(lr=4e-4, batch_size=16, epochs=25),
-    "squeezenet1_1": Settings(lr=4e-4, batch_size=16, epochs=25),
+    "squeezenet1_0": Settings(lr=4e-4, batch_size=16, epochs=25, warmup_epochs=5),
+    "squeezenet1_1": Settings(lr=4e-4, batch_size=16, epochs=25, warmup_epochs=5),
     "vgg11": Settings(lr=3e-4),
     "wide_resnet50_2": Settings(lr=0.01, batch_size=16, epochs=12),
 }
@@ -47,7 +50,8 @@ def recipe(
     own = EXCEPTIONS.get(model_name, Settings())
     epochs, batch_size, lr = epochs or own.epochs, batch_size or own.batch_size, lr or own.lr
     steps = steps_of(epochs, steps_per_epoch)
-    schedule = schedules.cosine(lr, steps, warmup_steps=min(round(steps_per_epoch), steps - 1))
+    warmup_steps = min(round(own.warmup_epochs * steps_per_epoch), steps - 1)
+    schedule = schedules.cosine(lr, steps, warmup_steps=warmup_steps)
     if model_name in WITHOUT_NORMALISATION:
         optimizer = optimizers.adamw(schedule, weight_decay=0.05)
     else:

@@ -1,0 +1,90 @@
+"""The order of the paper's Table 3 beside the one that was measured here."""
+
+from collections.abc import Mapping, Sequence
+
+from scipy import stats
+
+from jaxeff import measure
+from jaxeff.report import published
+from jaxeff.report.measured import Result, baseline_of, ends, interval_columns, origin
+from jaxeff.report.tables import BASELINE, Group, Table
+
+
+def table(found: Mapping[Group, Sequence[Result]]) -> Table:
+    """The paper's networks of each group that has three or more of them, in the paper's order.
+
+    Args:
+      found: `measured.results`; the cheapest configuration of each network counts.
+    """
+    printed = {row.our_name: row.printed_compute for row in published.alexnet_level()}
+    rows, said = [], []
+    for group, every in found.items():
+        for shipped in (False, True):
+            within = [result for result in every if result.shipped == shipped]
+            made, text = _rows(group, within, printed)
+            rows += made
+            said += text
+    columns = (
+        "data and level",
+        "model",
+        "measured",
+        "the paper's place",
+        "place here",
+        "times less, the paper",
+        *interval_columns("times less, here"),
+        "here over the paper",
+        "seeds",
+    )
+    how = (
+        "Place 1 takes least compute to the level. The paper's is Table 3, on ImageNet. Spearman's "
+        "coefficient of both orders, with a 95 % interval over the seeds: " + "; ".join(said) + "."
+    )
+    return Table("order", "The paper's order, and the one here", columns, tuple(rows), how)
+
+
+def _rows(group, within, printed):
+    """Rows of runs of one origin, and what to say of their agreement; none below three."""
+    cheapest: dict[str, Result] = {}
+    for result in within:  # The largest median first.
+        is_packaged = result.first.model.source is None
+        if result.runs and is_packaged and result.key.model in printed:
+            cheapest[result.key.model] = result
+    if len(cheapest) < 3:
+        return [], []
+    names = sorted(cheapest, key=printed.get, reverse=True)
+    agreement = measure.rank_agreement(
+        {name: cheapest[name].crossings() for name in names}, printed
+    )
+    whose = origin(within[0])
+    ours = [cheapest[name].estimate().value for name in names]
+    places = zip(
+        stats.rankdata([printed[name] for name in names]), stats.rankdata(ours), strict=True
+    )
+    base, rows = baseline_of(list(cheapest.values()), BASELINE), []
+    for name, (theirs, here) in zip(names, places, strict=True):
+        factor = None
+        if base is not None and name != BASELINE:
+            factor = measure.factor(base.crossings(), cheapest[name].crossings())
+        their_factor = printed[BASELINE] / printed[name]
+        rows.append(
+            (
+                group.label,
+                name,
+                whose,
+                float(theirs),
+                float(here),
+                their_factor,
+                *ends(factor),
+                None if factor is None else factor.value / their_factor,
+                len(cheapest[name].runs),
+            )
+        )
+    return rows, [f"{group.label} ({whose}): {_text(agreement)}"]
+
+
+def _text(agreement):
+    if agreement.low is None:
+        interval = "no interval below three seeds"
+    else:
+        interval = f"{agreement.low:.2f} to {agreement.high:.2f}"
+    return f"{agreement.coefficient:.2f} ({interval}; {agreement.networks} networks)"

@@ -1,0 +1,50 @@
+"""The paper's order beside one whose places are known."""
+
+import pytest
+
+from jaxeff.report import measured, order, published
+from tests.records import example
+
+MODELS = {"vgg11": 9, "alexnet": 6, "resnet18": 5, "shufflenet_v2": 2}
+
+
+def _found(models=MODELS, seeds=3):
+    curves = {model: (0.1,) * (n - 1) + (0.6,) for model, n in models.items()}
+    records = [
+        example.run(model, curve, seed=seed)
+        for model, curve in curves.items()
+        for seed in range(seeds)
+    ]
+    return measured.results(records)
+
+
+def _rows(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def test_networks_stand_in_the_papers_order_with_both_places_and_factors():
+    table = order.table(_found())
+    rows = _rows(table)
+    assert [row["model"] for row in rows] == list(MODELS)
+    assert [row["the paper's place"] for row in rows] == [4, 3, 2, 1]
+    assert [row["place here"] for row in rows] == [4, 3, 2, 1]
+    printed = {row.our_name: row.printed_compute for row in published.alexnet_level()}
+    assert rows[1]["times less, the paper"] == 1
+    assert rows[1]["times less, here"] is None, "AlexNet is what the others are compared with"
+    last = rows[-1]
+    assert last["times less, the paper"] == printed["alexnet"] / printed["shufflenet_v2"]
+    # Crossings lie in the middle of the evaluations' gaps.
+    assert last["times less, here"] == pytest.approx(5.5 / 1.5)
+    assert last["here over the paper"] == pytest.approx(5.5 / 1.5 / last["times less, the paper"])
+    assert "1.00 (1.00 to 1.00; 4 networks)" in table.how
+
+
+def test_another_order_has_another_coefficient_and_others_networks_are_left_out():
+    reversed_ = dict(zip(MODELS, reversed(MODELS.values()), strict=True)) | {"my_net": 3}
+    table = order.table(_found(reversed_, seeds=2))
+    assert [row["place here"] for row in _rows(table)] == [1, 2, 3, 4]
+    assert "-1.00 (no interval below three seeds; 4 networks)" in table.how
+
+
+def test_two_networks_have_no_order():
+    assert order.table(_found({"alexnet": 4, "vgg11": 5})).rows == ()

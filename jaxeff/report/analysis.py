@@ -117,7 +117,8 @@ def analyse(
         from jaxeff import measure
         from jaxeff.report import budgets, levels, measured, order
 
-        searched = [record for record in every if measure.is_of_search(record)]
+        searched = [record for record in records if measure.is_of_search(record)]
+        also_searched = [record for record in shipped if measure.is_of_search(record)]
         crossed = [record for record in records if not measure.is_of_search(record)]
         theirs = [record for record in shipped if not measure.is_of_search(record)]
         results = measured.results(crossed, known_spread, theirs)
@@ -137,7 +138,7 @@ def analyse(
             measured.table(results, baseline),
             measured.breakdown(results, baseline),
             order.table(results),
-            budgets.table(searched, results, baseline),
+            budgets.table(searched, results, baseline, also_searched),
             levels.levels_table(comparisons, baseline),
             levels.dominance_table(comparisons),
             tables.runs(records, shipped),

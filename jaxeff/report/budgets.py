@@ -23,51 +23,21 @@ def table(
     searched: Sequence[Record],
     found: Mapping[Group, Sequence[Result]],
     baseline: str = BASELINE,
+    shipped: Sequence[Record] = (),
 ) -> Table:
     """The shortest annealed schedule of each configuration whose lengths were searched.
 
     Args:
-      searched: the runs for which `measure.is_of_search` holds.
+      searched: the reader's runs for which `measure.is_of_search` holds.
       found: `measured.results` of the other runs.
       baseline: name of the model against which factors are.
+      shipped: runs of a search that came with the package.
     """
-    rows = []
-    for group, within in _budgets(searched).items():
-        crossed = {
-            _any_length(result.key): result for result in found.get(group, ()) if result.runs
-        }
-        base = _baseline(within, baseline)
-        reference = baseline_of(found.get(group, ()), baseline)
-        for key, budget in within.items():
-            factor = schedule = whole = None
-            if base is not None and key != base:
-                factor = measure.factor(within[base].crossings, budget.crossings)
-            result = crossed.get(key)
-            if result is not None:
-                schedule = _over(result.estimate().value, budget.train_flops.value)
-                if factor is not None and reference is not None:
-                    whole = measure.factor(reference.crossings(), result.crossings())
-            rows.append(
-                (
-                    group.label,
-                    key.model,
-                    key.recipe,
-                    *ends(factor),
-                    *ends(whole),
-                    None if whole is None else _over(whole.value, factor.value),
-                    base and base.model,
-                    *ends(budget.train_flops),
-                    *ends(budget.epochs),
-                    schedule,
-                    budget.epochs.seeds,
-                    budget.epochs.missed,
-                    ", ".join(f"{length:g}: {met} of {n}" for length, met, n in budget.lengths),
-                    budget.spent_flops,
-                )
-            )
+    rows = [*_rows(searched, found, baseline, False), *_rows(shipped, found, baseline, True)]
     columns = (
         "data and level",
         "model",
+        "measured",
         "recipe",
         *interval_columns("times less, by budget"),
         *interval_columns("times less, by crossing"),
@@ -89,6 +59,48 @@ def table(
         "factor it was."
     )
     return Table("budgets", "The shortest schedule to the level", columns, tuple(rows), how)
+
+
+def _rows(searched, found, baseline, shipped):
+    """Of runs of one origin."""
+    rows = []
+    for group, within in _budgets(searched).items():
+        crossed = {
+            _any_length(result.key): result
+            for result in found.get(group, ())
+            if result.runs and result.shipped == shipped
+        }
+        base = _baseline(within, baseline)
+        reference = baseline_of(found.get(group, ()), baseline, shipped)
+        for key, budget in within.items():
+            factor = schedule = whole = None
+            if base is not None and key != base:
+                factor = measure.factor(within[base].crossings, budget.crossings)
+            result = crossed.get(key)
+            if result is not None:
+                schedule = _over(result.estimate().value, budget.train_flops.value)
+                if factor is not None and reference is not None:
+                    whole = measure.factor(reference.crossings(), result.crossings())
+            rows.append(
+                (
+                    group.label,
+                    key.model,
+                    "with jaxeff" if shipped else "yours",
+                    key.recipe,
+                    *ends(factor),
+                    *ends(whole),
+                    None if whole is None else _over(whole.value, factor.value),
+                    base and base.model,
+                    *ends(budget.train_flops),
+                    *ends(budget.epochs),
+                    schedule,
+                    budget.epochs.seeds,
+                    budget.epochs.missed,
+                    ", ".join(f"{length:g}: {met} of {n}" for length, met, n in budget.lengths),
+                    budget.spent_flops,
+                )
+            )
+    return rows
 
 
 def _budgets(searched) -> dict[Group, dict[Configuration, Budget]]:

@@ -18,41 +18,16 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
     """
     printed = {row.our_name: row.printed_compute for row in published.alexnet_level()}
     rows, said = [], []
-    for (group, whose), cheapest in _cheapest(found, printed).items():
-        if len(cheapest) < 3:
-            continue
-        names = sorted(cheapest, key=printed.get, reverse=True)
-        agreement = measure.rank_agreement(
-            {name: cheapest[name].crossings() for name in names}, printed
-        )
-        said.append(f"{group.label}, {whose}: {_text(agreement)}")
-        ours = [cheapest[name].estimate().value for name in names]
-        places = zip(
-            stats.rankdata([printed[name] for name in names]), stats.rankdata(ours), strict=True
-        )
-        base = baseline_of(list(cheapest.values()), BASELINE)
-        for name, (theirs, here) in zip(names, places, strict=True):
-            factor = None
-            if base is not None and name != BASELINE:
-                factor = measure.factor(base.crossings(), cheapest[name].crossings())
-            their_factor = printed[BASELINE] / printed[name]
-            rows.append(
-                (
-                    group.label,
-                    whose,
-                    name,
-                    float(theirs),
-                    float(here),
-                    their_factor,
-                    *ends(factor),
-                    None if factor is None else factor.value / their_factor,
-                    len(cheapest[name].runs),
-                )
-            )
+    for group, every in found.items():
+        for shipped in (False, True):
+            within = [result for result in every if result.shipped == shipped]
+            made, text = _rows(group, within, printed)
+            rows += made
+            said += text
     columns = (
         "data and level",
-        "whose",
         "model",
+        "measured",
         "the paper's place",
         "place here",
         "times less, the paper",
@@ -67,15 +42,44 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
     return Table("order", "The paper's order, and the one here", columns, tuple(rows), how)
 
 
-def _cheapest(found, printed) -> dict[tuple[Group, str], dict[str, Result]]:
-    """Of each of the paper's networks, of the reader's records and of those of jaxeff apart."""
-    cheapest: dict[tuple[Group, str], dict[str, Result]] = {}
-    for group, within in found.items():
-        for result in within:  # The largest median first.
-            is_packaged = result.first.model.source is None
-            if result.runs and is_packaged and result.key.model in printed:
-                cheapest.setdefault((group, origin(result)), {})[result.key.model] = result
-    return cheapest
+def _rows(group, within, printed):
+    """Rows of runs of one origin, and what to say of their agreement; none below three."""
+    cheapest: dict[str, Result] = {}
+    for result in within:  # The largest median first.
+        is_packaged = result.first.model.source is None
+        if result.runs and is_packaged and result.key.model in printed:
+            cheapest[result.key.model] = result
+    if len(cheapest) < 3:
+        return [], []
+    names = sorted(cheapest, key=printed.get, reverse=True)
+    agreement = measure.rank_agreement(
+        {name: cheapest[name].crossings() for name in names}, printed
+    )
+    whose = origin(within[0])
+    ours = [cheapest[name].estimate().value for name in names]
+    places = zip(
+        stats.rankdata([printed[name] for name in names]), stats.rankdata(ours), strict=True
+    )
+    base, rows = baseline_of(list(cheapest.values()), BASELINE), []
+    for name, (theirs, here) in zip(names, places, strict=True):
+        factor = None
+        if base is not None and name != BASELINE:
+            factor = measure.factor(base.crossings(), cheapest[name].crossings())
+        their_factor = printed[BASELINE] / printed[name]
+        rows.append(
+            (
+                group.label,
+                name,
+                whose,
+                float(theirs),
+                float(here),
+                their_factor,
+                *ends(factor),
+                None if factor is None else factor.value / their_factor,
+                len(cheapest[name].runs),
+            )
+        )
+    return rows, [f"{group.label} ({whose}): {_text(agreement)}"]
 
 
 def _text(agreement):

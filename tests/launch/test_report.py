@@ -20,7 +20,7 @@ def test_works_before_anything_was_trained(tmp_path):
     assert "44.4 times less, halving every 15.8 months" in finished.stdout
     assert "none yet" in finished.stdout
     # As README says it of the records that come with the package.
-    text = "shufflenet_v1 took the least compute of 15 models that got there, 9.57 times less than"
+    text = "shufflenet_v1 took the least compute of 16 models that got there, 9.57 times less than"
     assert f"(records of jaxeff): {text} alexnet" in finished.stdout
     page = (tmp_path / "report" / "index.html").read_text("utf-8")
     assert readable(text) in page

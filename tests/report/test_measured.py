@@ -358,7 +358,7 @@ def test_every_interval_contains_its_estimate(with_records):
             checked[table.name] = checked.get(table.name, 0) + 1
     names = {"trends"}
     if with_records:
-        names |= {"measured", "table1_measured", "levels", "dominance", "order"}
+        names |= {"measured", "table1_measured", "order", "levels", "dominance"}
     assert set(checked) == names
     assert checked["trends"] == 9
 

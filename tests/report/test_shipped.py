@@ -18,9 +18,10 @@ def package():
 
 
 def test_the_numbers_of_the_package_are_those_that_a_sweep_prints(package):
+    crossed = [record for record in package if not measure.is_of_search(record)]
     (within,) = (
         within
-        for group, within in measured.results([], None, package).items()
+        for group, within in measured.results([], None, crossed).items()
         if group.dataset == "digits"
     )
     rows = {row.records[0].model.name: row for row in known.known_rows()}

@@ -98,7 +98,8 @@ def _block(table, most, source_address):
         and len({row[places[i][0]] for row in rows}) == 1
         and columns[i] != "run"
     }
-    label = "; ".join(f"{columns[i]}: {rows[0][places[i][0]]}" for i in sorted(constant))
+    shown = [(columns[i], rows[0][places[i][0]]) for i in sorted(constant)]
+    label = "; ".join(f"{name}: {value}" for name, value in shown if value not in ("", None))
     kept = [i for i in range(len(columns)) if i not in constant]
     cells = [
         [_cell(columns[i], [row[place] for place in places[i]], source_address) for i in kept]

@@ -90,7 +90,6 @@ def step() -> int:
         if name not in CONTENDERS or name == "jaxeff":
             others = ", ".join(key for key in CONTENDERS if key != "jaxeff")
             raise UsageError(f"--against={name}: give some of {others}")
-    _require_torch()
     for name in _WITHOUT.value:
         if name not in cpu.NAMES:
             raise UsageError(f"--without={name}: give some of {', '.join(cpu.NAMES)}")
@@ -103,6 +102,7 @@ def step() -> int:
                 f"--against={','.join(_AGAINST.value)}: PyTorch has no {model.specification}"
                 f"{' with --model_args' if model.args else ''}: give --against=jit or xla"
             )
+    _require_torch()
     cpu.uninstall()  # Each contender installs what it computes with.
     step.run(
         chosen,

@@ -113,8 +113,6 @@ def main() -> int:
     from jaxeff import compute, extras
     from jaxeff.errors import UsageError
 
-    if _COMPILE.value:
-        extras.require("tpu", "--compile")
     if not 0 < _ATTAINED.value <= 1:
         raise UsageError(f"--attained={_ATTAINED.value}: give a fraction above 0, at most 1")
     if _EPOCHS.value is not None and not _EPOCHS.value > 0:
@@ -123,6 +121,8 @@ def main() -> int:
         raise UsageError("--cores needs --images_per_second_per_core, by benchmark.py input")
     device_kind = compute.find_device(_DEVICE.value)
     topology, devices = _devices(device_kind)
+    if _COMPILE.value:
+        extras.require("tpu", "--compile")
     if _BATCH_SIZE.value % devices:
         raise UsageError(
             f"--batch_size={_BATCH_SIZE.value} cannot be shared evenly by {devices} devices: give "

@@ -16,12 +16,13 @@ package's where there is none of yours.
 
 The folder then holds
 
-    index.html                       everything, interactive; it opens without a network
-    tables/*.csv                     tables 1 to 5 of the paper, ours beside printed, and more;
-                                     pandas.read_csv(FILE, comment="#") reads them
-    figures/figure{2..5}.*           the paper's figures for print: PDF, SVG, PNG of 300 dpi
-    figures/factor_by_level.*        the factor from the baseline at every accuracy, from records
-    audit.md                         each printed number of the paper, recomputed
+    index.html              everything, interactive, without a network
+    tables/*.csv            tables 1 to 5 of the paper, ours beside, and more;
+                            pandas.read_csv(FILE, comment="#") reads them
+    figures/figure{2..5}.*  the paper's, for print: PDF, SVG, PNG of 300 dpi
+    figures/factor_by_level.*
+                            the factor from the baseline at every accuracy
+    audit.md                each printed number of the paper, recomputed
 
     python launch/report.py --import=rows.csv --export_sota=efficiency_sota.csv
 

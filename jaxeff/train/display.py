@@ -141,13 +141,15 @@ class Display:
         """Prints names and values in two columns; what is long goes on below itself."""
         width = max(len(key) for key in entries)
         for key, value in entries.items():
-            text = textwrap.fill(
-                f"  {key:<{width}}  {value}",
-                min(self._console.width, MOST_COLUMNS) if self._live else MOST_COLUMNS,
-                subsequent_indent=" " * (width + 4),
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            text = f"  {key:<{width}}  {value}"
+            if " " in str(value):  # A path stays beside its name.
+                text = textwrap.fill(
+                    text,
+                    min(self._console.width, MOST_COLUMNS) if self._live else MOST_COLUMNS,
+                    subsequent_indent=" " * (width + 4),
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
             self.line(text)
 
     def receipt(self, record: records.Record, run, record_path: str) -> None:

@@ -1,4 +1,4 @@
-"""What README and the tutorial show runs, and prints what they say."""
+"""What README and the pages show runs, and prints what they say."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ def _run(code):
 
 
 def test_a_count_prints_the_table_that_stands_below_it():
-    blocks = _blocks("README.md")
+    blocks = _blocks("docs/counting.md")
     ((number, code),) = [
         (i, code) for i, (kind, code) in enumerate(blocks) if kind == "python" and "print" in code
     ]

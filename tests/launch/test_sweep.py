@@ -250,7 +250,7 @@ def test_levels_and_budgets_of_one_sweep_also_after_an_interruption(folder):
         assert easy["budget_flops"] == ""
         ends = [float(hard[f"budget_epochs{end}"]) for end in ("_low", "", "_high")]
         assert ends == sorted(ends)
-        lengths = [path.name for path in folder.glob(f"out/budgets/{model}-*/record.json")]
+        lengths = [path.parent.name for path in folder.glob(f"out/budgets/{model}-*/record.json")]
         assert len(lengths) == len(set(lengths))
     # Three seeds of each length, and nothing else, were trained.
     runs = [path.parent.name.rpartition("-s") for path in folder.glob("out/budgets/*/record.json")]

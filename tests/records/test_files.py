@@ -70,7 +70,7 @@ def test_a_wrong_record_is_refused_and_the_field_named(record, tmp_path, path, v
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"recipe": ' + "[" * 1000 + "]" * 1000 + "}", "nested too deep"),
+        ('{"recipe": ' + "[" * 1000 + "]" * 1000 + "}", "nested (too|more than 100) deep"),
         ("[" * 100_000, "nested too deep"),
         ('{"recipe": ' + "[" * 300 + "]" * 300 + "}", "nested more than 100 deep"),
         ('{"recipe": ' + '{"a": ' * 300 + "1" + "}" * 301, "nested more than 100 deep"),

@@ -296,8 +296,11 @@ def search_budgets(
         lengths, runs = {}, []
         for configuration in open_:
             crossed = [r for r in configuration.records() if r.seed in seeds]
-            own, first = crossed[0].recipe["epochs"], measure.first_length(crossed)
-            length = measure.next_length(found[configuration], own, precision, first)
+            if found[configuration]:
+                own = crossed[0].recipe["epochs"]
+                length = measure.next_length(found[configuration], own, precision)
+            else:
+                length = measure.first_length(crossed)
             if length is None:
                 budgets[configuration.name] = measure.budget(found[configuration])
             else:

@@ -91,9 +91,7 @@ def first_length(runs: Sequence[Record]) -> float:
     return _rounded(crossed) if math.isfinite(crossed) else runs[0].recipe["epochs"]
 
 
-def next_length(
-    runs: Sequence[Record], own: float, precision: float, first: float | None = None
-) -> float | None:
+def next_length(runs: Sequence[Record], own: float, precision: float) -> float | None:
     """The length to try next, by bisection on a logarithmic scale; None where it is known.
 
     Args:
@@ -102,7 +100,6 @@ def next_length(
       own: epochs of the recipe as it is.
       precision: the search ends where the shortest length that is long enough is at most this much
         longer, as a fraction, than the longest one below it.
-      first: length that the search starts with; None takes `own`.
 
     Returns:
       Epochs, with three digits. None also where `LONGEST` times the recipe's epochs do not get
@@ -115,7 +112,7 @@ def next_length(
     high = min((length for length, is_enough in enough.items() if is_enough), default=math.inf)
     low = max((length for length in enough if length < high), default=0.0)
     if not enough:
-        return own if first is None else first
+        return own
     if math.isinf(high):
         return None if low >= LONGEST * own else _rounded(2 * low)
     if low == 0:

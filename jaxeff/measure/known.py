@@ -71,12 +71,16 @@ def rows_of(runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, Any]])
         known = levels.get(dataset, {})
         crossed = {m: [r for r in found if not is_of_search(r)] for m, found in by_model.items()}
         level, metric = known.get("level"), known.get("metric")
-        searched = {m: [r for r in found if is_of_search(r)] for m, found in by_model.items()}
-        if known:  # A search says nothing of another level than its own.
-            searched = {
-                m: [r for r in found if (r.target.value, r.target.metric) == (level, metric)]
-                for m, found in searched.items()
-            }
+        # A search says nothing of another level than its own.
+        to = level, metric
+        searched = {
+            m: [
+                r
+                for r in found
+                if is_of_search(r) and (not known or (r.target.value, r.target.metric) == to)
+            ]
+            for m, found in by_model.items()
+        }
         budgets = {model: budget(found) for model, found in searched.items() if found}
         rows += table(crossed, known.get("reference"), level, metric, budgets)
     return rows

@@ -1,5 +1,6 @@
 """The order of the paper's Table 3 beside the one that was measured here."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from scipy import stats
@@ -83,6 +84,8 @@ def _rows(group, within, printed):
 
 
 def _text(agreement):
+    if math.isnan(agreement.coefficient):
+        return f"not known, since all {agreement.networks} networks have the same place"
     if agreement.low is None:
         interval = "no interval below three seeds"
     else:

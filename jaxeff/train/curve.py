@@ -25,14 +25,11 @@ def draw_curve(record: records.Record, metrics: Sequence[Metric]) -> bytes:
     Returns:
       A PNG file. The x axis is logarithmic, in teraflop/s-days by XLA's count.
     """
-    # A figure refers to itself. Python seldom looks for such among the many objects of a run, in
-    # which figures would gather by the hundred megabytes; among the new ones it is done at once.
-    gc.freeze()
     try:
         return _drawing(record, metrics)
     finally:
+        # A figure refers to itself, and Python seldom looks for such among the objects of a run.
         gc.collect()
-        gc.unfreeze()
 
 
 def _drawing(record, metrics):

@@ -9,6 +9,20 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).parents[2]
+# Small, with what makes a run more than its data: running statistics and dropout.
+NETWORK = """
+from flax import linen as nn
+
+class Net(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.relu(nn.Conv(16, (5, 5), strides=2)(x))
+        x = nn.BatchNorm(not train)(x)
+        x = nn.Dropout(0.3, deterministic=not train)(x.mean((1, 2)))
+        return nn.Dense(self.num_classes)(x)
+"""
 
 
 def run_command(name, *arguments, devices=1, cwd=ROOT, timeout=300):

@@ -17,23 +17,10 @@ import time
 import pytest
 
 from tests.launch.bucket import served_bucket
-from tests.launch.commands import ROOT, run_command
+from tests.launch.commands import NETWORK, ROOT, run_command
 
 pytestmark = pytest.mark.slow
 
-NETWORK = """
-from flax import linen as nn
-
-class Net(nn.Module):
-    num_classes: int
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        x = nn.relu(nn.Conv(16, (5, 5), strides=2)(x))
-        x = nn.BatchNorm(not train)(x)
-        x = nn.Dropout(0.3, deterministic=not train)(x.mean((1, 2)))
-        return nn.Dense(self.num_classes)(x)
-"""
 MIXING = """
 import optax
 from jaxeff import data, train

@@ -48,3 +48,9 @@ def test_another_order_has_another_coefficient_and_others_networks_are_left_out(
 
 def test_two_networks_have_no_order():
     assert order.table(_found({"alexnet": 4, "vgg11": 5})).rows == ()
+
+
+def test_networks_that_all_miss_have_no_order():
+    records = [example.run(model, (0.1, 0.2), seed=seed) for model in MODELS for seed in range(3)]
+    table = order.table(measured.results(records))
+    assert "not known, since all 4 networks have the same place" in table.how

@@ -28,21 +28,8 @@ import numpy as np
 
 from jaxeff.train.checkpoints import Checkpoints
 from tests.launch import warm
-from tests.launch.commands import ROOT
+from tests.launch.commands import NETWORK, ROOT
 
-NETWORK = """
-from flax import linen as nn
-
-class Net(nn.Module):
-    num_classes: int
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        x = nn.relu(nn.Conv(16, (5, 5), strides=2)(x))
-        x = nn.BatchNorm(not train)(x)
-        x = nn.Dropout(0.3, deterministic=not train)(x.mean((1, 2)))
-        return nn.Dense(self.num_classes)(x)
-"""
 # A checkpoint at each other step, and evaluations in between.
 FLAGS = (
     "--model=net.py:Net",

@@ -20,23 +20,11 @@ import time
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.launch.commands import NETWORK, ROOT
+
 BATCH_SIZE = 32
 SETTLED_SECONDS = 300
 SAMPLE_SECONDS = 10
-NETWORK = """
-from flax import linen as nn
-
-class Net(nn.Module):
-    num_classes: int
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        x = nn.relu(nn.Conv(16, (5, 5), strides=2)(x))
-        x = nn.relu(nn.BatchNorm(not train)(nn.Conv(32, (3, 3), strides=2)(x)))
-        x = nn.Dropout(0.3, deterministic=not train)(x.mean((1, 2)))
-        return nn.Dense(self.num_classes)(x)
-"""
 # 125 images a second at most.
 RECIPE = """
 import time

@@ -46,8 +46,8 @@ def environment(kernels: str) -> Environment:
     """
     model, flags = _processor()
     config: Any = jax.config  # Its settings are attributes that no type checker sees.
-    if model and jax.default_backend() == "cpu":
-        # XLA splits sums between them, so that their number decides how a program rounds.
+    if model:
+        # On a CPU XLA splits sums between its cores, so their number decides how a program rounds.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         model = f"{model}, {cores} {'core' if cores == 1 else 'cores'}"
     return Environment(

@@ -170,7 +170,7 @@ class Environment:
     """What decides how the same program rounds.
 
     Attributes:
-      cpu_model: name of the host's processor, and where it computes, how many of its cores do; None
+      cpu_model: name of the host's processor and the number of its cores that the run has; None
         where the system does not say.
       cpu_flags: its instruction sets for arithmetic, sorted.
       xla_flags: the variable `XLA_FLAGS`.

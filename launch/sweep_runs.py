@@ -1,5 +1,6 @@
 """The runs of a sweep: each a process of train.py with a folder of its own."""
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 from jaxeff import measure, records
 from jaxeff.errors import UsageError
@@ -207,6 +209,7 @@ class Pool:
         for run in set(runs) - set(waiting):
             self._prune(run)
         already, failed = len(runs) - len(waiting), []
+        begun = collections.Counter(run.configuration for run in set(runs) - set(waiting))
         console = Console(highlight=False, soft_wrap=True)
         if already:
             console.print(f"{already} of {len(runs)} runs are done already")
@@ -215,7 +218,9 @@ class Pool:
             task = bar.add_task("runs", total=len(runs), completed=already)
             while (waiting and not self.interrupted) or self._running:
                 while waiting and len(self._running) < self._size and not self.interrupted:
-                    run = waiting.pop(0)
+                    run = next_run(waiting, list(self._running), begun)
+                    waiting.remove(run)
+                    begun[run.configuration] += 1
                     try:
                         self._start(run)
                     except OSError as error:
@@ -271,6 +276,25 @@ class Pool:
         for process, _, _ in self._running.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
+
+
+def next_run(
+    waiting: Sequence[Run], running: Sequence[Run], begun: Mapping[Configuration, int]
+) -> Run:
+    """Which of the waiting runs to start.
+
+    Seeds of one configuration share a compiled program, which the first of them leaves in the
+    cache: the others wait for it as long as another configuration has something to run. Otherwise
+    the configuration of which the fewest seeds were begun comes first, so that a sweep that is
+    stopped early has as many seeds of each.
+
+    Args:
+      waiting: in the order of the sweep; not empty.
+      running: that have not ended.
+      begun: number of runs of each configuration that are running or have ended.
+    """
+    compiling = {run.configuration for run in running if begun[run.configuration] == 1}
+    return min(waiting, key=lambda run: (run.configuration in compiling, begun[run.configuration]))
 
 
 def search_budgets(

@@ -1,5 +1,6 @@
 """Many runs, killed and taken up again, to one table."""
 
+import collections
 import csv
 import json
 import os
@@ -14,6 +15,9 @@ import time
 import pytest
 
 from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
+
+sys.path.append(str(ROOT / "launch"))
+import sweep_runs
 
 NETS = """
 import jax.numpy as jnp
@@ -69,6 +73,30 @@ def _flags(folder, *nets, target="top1:0.5", seeds="0-2", further=""):
 def _table(out):
     with open(out / "factors.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_other_seeds_wait_for_the_program_that_the_first_compiles(tmp_path):
+    first, second, third = (
+        sweep_runs.Configuration(tmp_path, model, None, "digits", ()) for model in "abc"
+    )
+    waiting = [c.run(seed) for c in (first, second, third) for seed in (0, 1)]
+    running, begun = [], collections.Counter()
+
+    def start():
+        run = sweep_runs.next_run(waiting, running, begun)
+        waiting.remove(run)
+        running.append(run)
+        begun[run.configuration] += 1
+        return run
+
+    assert [start() for _ in range(2)] == [first.run(0), second.run(0)]
+    running.remove(first.run(0))
+    # A configuration that has no seed yet comes before the second seed of one that has.
+    assert [start(), start()] == [third.run(0), first.run(1)]
+    # Where nothing else is left, a seed compiles for itself rather than wait.
+    assert start() == second.run(1)
+    running.remove(third.run(0))
+    assert start() == third.run(1)
 
 
 @pytest.mark.slow

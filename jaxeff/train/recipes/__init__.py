@@ -14,12 +14,13 @@ from typing import Any
 
 from jaxeff.errors import UsageError
 from jaxeff.train.recipe import Recipe
-from jaxeff.train.recipes import large_batch, paper, paper_step, small
+from jaxeff.train.recipes import cifar, large_batch, paper, paper_step, small
 
 RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "paper": paper.recipe,
     "paper_step": paper_step.recipe,
     "small": small.recipe,
+    "cifar": cifar.recipe,
     "large_batch": large_batch.recipe,
 }
 # Where a recipe does not say its batch size before it is told the steps of an epoch.

@@ -9,6 +9,8 @@ as its later ones, can leave a class dead; a warm-up of five epochs does not.
 
 import dataclasses
 
+import optax
+
 from jaxeff import data
 from jaxeff.train import optimizers, schedules
 from jaxeff.train.recipe import Recipe, steps_of
@@ -52,16 +54,19 @@ def recipe(
     steps = steps_of(epochs, steps_per_epoch)
     warmup_steps = min(round(own.warmup_epochs * steps_per_epoch), steps - 1)
     schedule = schedules.cosine(lr, steps, warmup_steps=warmup_steps)
-    if model_name in WITHOUT_NORMALISATION:
-        optimizer = optimizers.adamw(schedule, weight_decay=0.05)
-    else:
-        optimizer = optimizers.sgd(schedule, momentum=0.9, weight_decay=5e-4)
     return Recipe(
         "small",
         epochs,
         batch_size,
-        optimizer=optimizer,
+        optimizer=optimizer_of(model_name, schedule),
         schedule=schedule,
         lr=lr,
         transforms=data.Augmentation(data.RandomResizedCrop(area=(0.5, 1.0))),
     )
+
+
+def optimizer_of(model_name: str, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW for a network without normalisation, SGD with momentum for the others."""
+    if model_name in WITHOUT_NORMALISATION:
+        return optimizers.adamw(schedule, weight_decay=0.05)
+    return optimizers.sgd(schedule, momentum=0.9, weight_decay=5e-4)

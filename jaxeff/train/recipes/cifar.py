@@ -1,0 +1,38 @@
+"""For CIFAR-10 and other sets of tens of thousands of small images: the recipe `small`, grown.
+
+What `small` does, in batches of 256 for ten epochs, with images mirrored. The rate of SGD is in
+proportion to the batch (Goyal et al. 2017): 0.05 for 64 images is 0.2 for 256, for every network
+with batch norm; AdamW's grows with about the square root. There is one epoch of warm-up.
+"""
+
+from jaxeff import data
+from jaxeff.train import schedules
+from jaxeff.train.recipe import Recipe, steps_of
+from jaxeff.train.recipes import small
+
+LR = {"alexnet": 5e-4, "squeezenet1_0": 1e-3, "squeezenet1_1": 1e-3, "vgg11": 5e-4}
+WARMUP_EPOCHS = 1
+
+
+def recipe(
+    model_name: str,
+    steps_per_epoch: float,
+    *,
+    epochs: float = 10,
+    batch_size: int = 256,
+    lr: float | None = None,
+) -> Recipe:
+    """The recipe for `model_name`; `lr` replaces the highest rate."""
+    lr = lr or LR.get(model_name, 0.2)
+    steps = steps_of(epochs, steps_per_epoch)
+    warmup_steps = min(round(WARMUP_EPOCHS * steps_per_epoch), steps - 1)
+    schedule = schedules.cosine(lr, steps, warmup_steps=warmup_steps)
+    return Recipe(
+        "cifar",
+        epochs,
+        batch_size,
+        optimizer=small.optimizer_of(model_name, schedule),
+        schedule=schedule,
+        lr=lr,
+        transforms=data.Augmentation(data.RandomResizedCrop(area=(0.5, 1.0)), flip="random"),
+    )

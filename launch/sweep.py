@@ -116,8 +116,8 @@ _EMIT_SETTINGS = flags.DEFINE_string(
 _KNOWN = flags.DEFINE_bool(
     "known",
     False,
-    "Print what was measured and comes with the package, and run nothing; --out gets it as a table "
-    "and a picture.",
+    "Print what was measured and comes with the package, of --dataset or of all, to --target or "
+    "the data set's level, and run nothing; --out gets it as a table and a picture.",
 )
 _PACK = flags.DEFINE_string(
     "pack", None, "Also write the records below --out into one file, such as runs.tar.xz."
@@ -137,11 +137,12 @@ def main() -> int:
     from jaxeff.measure import known
 
     if _KNOWN.value:
-        print(known.as_markdown(known.known_rows()))
+        rows = _known_rows()
+        print(known.as_markdown(rows))
         if flags.FLAGS["out"].present:
             folder = pathlib.Path(_OUT.value).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
-            sweep_results.write_factors(known.known_rows(), folder)
+            sweep_results.write_factors(rows, folder)
         return 0
     _read_config()
     if _REPORT.value and not (_DRY_RUN.value or _EMIT.value or _FIND_LEVEL.value):
@@ -180,6 +181,25 @@ def main() -> int:
     for run, reason in failed:
         print(f"failed: {run.name}: {reason}")
     return 1 if failed else 0
+
+
+def _known_rows():
+    """What comes with the package: of --dataset or of all, to --target or the data set's level."""
+    from jaxeff.errors import UsageError
+    from jaxeff.measure import known
+
+    metric, levels = parse_levels(_TARGET.value)
+    rows = [row for level in levels for row in known.rows_to(metric, level)]
+    rows = rows or known.known_rows()
+    if not flags.FLAGS["dataset"].present:
+        return rows
+    wanted, there = _split(_DATASET.value), {row.records[0].dataset.name for row in rows}
+    if unknown := set(wanted) - there:
+        raise UsageError(
+            f"--dataset={unknown.pop()}: with the package come measurements on "
+            f"{', '.join(sorted(there))}"
+        )
+    return [row for row in rows if row.records[0].dataset.name in wanted]
 
 
 def _configurations(out, metric, levels):

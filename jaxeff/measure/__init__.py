@@ -10,6 +10,7 @@ from jaxeff.measure.budget import (
 )
 from jaxeff.measure.crossing import Crossing, common_stop, crossing
 from jaxeff.measure.interval import (
+    FEWEST_SEEDS,
     Estimate,
     compute_to_level,
     factor,
@@ -24,6 +25,7 @@ from jaxeff.measure.table import Row, as_csv, table, text
 
 __all__ = [
     "EVALUATED_EVERY",
+    "FEWEST_SEEDS",
     "Agreement",
     "Budget",
     "Crossing",

@@ -6,6 +6,7 @@ it, is a file in `levels/`, as `launch/sweep.py --find_level` wrote it.
 
 import functools
 import importlib.resources
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxeff import records
+from jaxeff.errors import UsageError
 from jaxeff.measure.budget import budget, is_of_search
 from jaxeff.measure.interval import Estimate
 from jaxeff.measure.table import Row, table
@@ -51,6 +53,35 @@ def known_levels() -> Mapping[str, Mapping[str, Any]]:
 def known_rows() -> Sequence[Row]:
     """A row for each network of each data set, that which takes most first."""
     return rows_of(records.shipped(), known_levels())
+
+
+def rows_to(metric: str, level: float) -> Sequence[Row]:
+    """As `known_rows`, of the same runs, to another level: of the data sets whose runs went to it.
+
+    Raises:
+      UsageError: none did.
+    """
+    at = {
+        name: {**found, "metric": metric, "level": level} for name, found in known_levels().items()
+    }
+    runs = {
+        name: run
+        for name, run in records.shipped().items()
+        if run.dataset.name in at
+        and run.target.metric == metric
+        and records.is_met(run.direction(metric), run.target.value, level)
+    }
+    if not runs:
+        went = {
+            (run.dataset.name, f"{run.target.metric}:{run.target.value:g}")
+            for run in records.shipped().values()
+            if not is_of_search(run)
+        }
+        raise UsageError(
+            f"no runs that come with the package went to {metric}:{level:g}, but "
+            + ", ".join(f"those on {dataset} to {target}" for dataset, target in sorted(went))
+        )
+    return rows_of(runs, at)
 
 
 def rows_of(runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
@@ -110,25 +141,48 @@ def _kind(record):
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """The rows as README's table: every number with its seeds, interval and level."""
+    """A table for each data set and level: every number with its seeds and interval.
+
+    The columns of shortest schedules are left out where none is known.
+    """
+    parts = []
+    for _, panel in itertools.groupby(rows, key=_of_table):
+        parts.append(_table(list(panel)))
+    return "\n\n".join(parts)
+
+
+def _of_table(row):
+    first = row.records[0]
+    return first.dataset.name, first.task["image_size"], row.metric, row.level
+
+
+def _table(rows):
+    dataset, image_size, metric, level = _of_table(rows[0])
+    with_budgets = any(row.budget for row in rows)
+    columns = ["network", "seeds", "epoch", "XLA count, FLOPs", "times less than the reference"]
+    if with_budgets:
+        columns += ["shortest schedule, epochs", "times less"]
     lines = [
-        "| network | level | seeds | epoch | XLA count, FLOPs | times less than the reference | "
-        "shortest schedule, epochs | times less |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"{dataset} at {image_size} px, to {metric}:{level:g}:",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"| {' | '.join('---' for _ in columns)} |",
     ]
     for row in rows:
         seeds, missed = row.train_flops.seeds, row.train_flops.missed
         is_reference, arrived = row.name == row.reference, math.isfinite(row.train_flops.value)
         cells = [
             row.records[0].model.name,
-            f"{row.metric}:{row.level:g}",
             f"{seeds}, {missed} missed" if missed else f"{seeds}",
             _text(row.epochs),
             _text(row.train_flops),
             "the reference" if is_reference else _text(row.factor if arrived else None),
-            _text(row.budget.epochs if row.budget else None),
-            "the reference" if is_reference and row.budget else _text(row.budget_factor),
         ]
+        if with_budgets:
+            cells += [
+                _text(row.budget.epochs if row.budget else None),
+                "the reference" if is_reference and row.budget else _text(row.budget_factor),
+            ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

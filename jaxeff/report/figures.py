@@ -1,7 +1,8 @@
-"""The paper's Figures 2 to 5, and the factor by level, for print and for colour-blind readers.
+"""The paper's Figures 2 to 5, Figure 3 of measured runs, and the factor by level, for print.
 
 They are as wide as one column of a two-column article, with letters of 6 points and more at that
-width. Colours are Okabe and Ito's; markers or line styles repeat whatever a colour says.
+width, and for colour-blind readers too: colours are Okabe and Ito's, and markers or line styles
+repeat whatever a colour says.
 """
 
 import io
@@ -58,15 +59,16 @@ def render(figure: Figure) -> tuple[bytes, ...]:
 
 
 def draw(analysis: Analysis) -> dict[str, Figure]:
-    """All figures, by file name; the factor by level where there is one."""
+    """All figures, by file name; those of measured runs alone where there are any."""
     figures = {
         "figure2": schedule(analysis),
         "figure3": frontier(analysis),
+        "figure3_measured": measured_frontier(analysis),
         "figure4": learning_curves(analysis),
         "figure5": effective_compute(analysis.effective),
+        "factor_by_level": factor_by_level(analysis),
     }
-    by_level = factor_by_level(analysis)
-    return figures if by_level is None else figures | {"factor_by_level": by_level}
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def _figure(height):
@@ -155,11 +157,17 @@ def frontier(analysis: Analysis) -> Figure:
     )  # fmt: skip
     _name_points(axes, rest, "#555555")
     _name_points(axes, best, BLUE)
-    measured = _measured_points(analysis)
+    measured = [
+        point
+        for group, within in analysis.results.items()
+        if (group.dataset, group.metric, group.level) == ("imagenet2012", "top5", 0.791)
+        for point in _measured_points(within)
+    ]
     if measured:
-        dates, values, below, above = zip(*measured, strict=True)
+        points, below, above = zip(*measured, strict=True)
         axes.errorbar(
-            dates, values, yerr=(below, above), capsize=2, ecolor="black", elinewidth=0.8,
+            [p.published for p in points], [p.compute / TERAFLOP_S_DAY for p in points],
+            yerr=(below, above), capsize=2, ecolor="black", elinewidth=0.8,
             linestyle="none", marker="*", color=ORANGE, markeredgecolor="black", markersize=7,
             markeredgewidth=0.5, label="measured with jaxeff, median",
         )  # fmt: skip
@@ -210,10 +218,19 @@ _OFFSETS = {
 }
 
 
-def _name_points(axes, points, colour):
+# Where measured runs put them elsewhere.
+_MEASURED_OFFSETS = _OFFSETS | {
+    "GoogLeNet": (5, -2, "left"),
+    "MobileNet v2": (4, 5, "left"),
+    "ResNet-34": (5, -2, "left"),
+    "SqueezeNet 1.1": (-4, -9, "right"),
+}
+
+
+def _name_points(axes, points, colour, offsets=_OFFSETS):
     for point in points:
         name = readable(point.model)
-        across, up, alignment = _OFFSETS.get(name, (0, 5, "center"))
+        across, up, alignment = offsets.get(name, (0, 5, "center"))
         axes.annotate(
             _plain(name),
             (point.published, point.compute / TERAFLOP_S_DAY),
@@ -225,22 +242,65 @@ def _name_points(axes, points, colour):
         )
 
 
-def _measured_points(analysis):
-    """Date, median and the lengths of its error bar, in teraflop/s-days, of what got there."""
-    points = []
-    for group, within in analysis.results.items():
-        if (group.dataset, group.metric, group.level) != ("imagenet2012", "top5", 0.791):
+def _measured_points(within):
+    """Of results that got there: the median, and its error bar's lengths in teraflop/s-days."""
+    found = []
+    for result in within:
+        date, estimate = publications.date_of(result.first), result.estimate("paper")
+        if date is None or estimate is None or not math.isfinite(estimate.value):
             continue
-        for result in within:
-            date, estimate = publications.date_of(result.first), result.estimate("paper")
-            if date is None or estimate is None or not math.isfinite(estimate.value):
-                continue
-            low, high = result.bar(estimate) or (estimate.value, estimate.value)
-            # An end that nothing bounds is not drawn.
-            ends = low, estimate.value if math.isinf(high) else high
-            days = [number / TERAFLOP_S_DAY for number in (estimate.value, *ends)]
-            points.append((date, days[0], days[0] - days[1], days[2] - days[0]))
-    return points
+        low, high = result.bar(estimate) or (estimate.value, estimate.value)
+        # An end that nothing bounds is not drawn.
+        high = estimate.value if math.isinf(high) else high
+        point = trends.Point(result.name, date, estimate.value)
+        below, above = estimate.value - low, high - estimate.value
+        found.append((point, below / TERAFLOP_S_DAY, above / TERAFLOP_S_DAY))
+    return found
+
+
+@_styled
+def measured_frontier(analysis: Analysis) -> Figure | None:
+    """Figure 3 of measured runs: medians with 95 % intervals, by date of publication.
+
+    Of the group that Figure 4 shows too; None where fewer than two networks with a date got there.
+    """
+    compared = _shown(analysis)
+    results = [] if compared is None else [profile.result for profile in compared.profiles]
+    measured = _measured_points(results)
+    if len(measured) < 2:
+        return None
+    best = trends.frontier([point for point, _, _ in measured])
+    figure = _figure(3.2)
+    axes = figure.subplots()
+    kinds = (
+        (GREY, "#555555", "o", "", "other models"),
+        (BLUE, BLUE, "D", "-", "best of their time"),
+    )
+    for colour, of_text, marker, line, label in kinds:
+        drawn = [each for each in measured if (each[0] in best) == (marker == "D")]
+        drawn.sort(key=lambda each: each[0].published)
+        axes.errorbar(
+            [p.published for p, _, _ in drawn], [p.compute / TERAFLOP_S_DAY for p, _, _ in drawn],
+            yerr=[[below for _, below, _ in drawn], [above for _, _, above in drawn]],
+            color=colour, marker=marker, linestyle=line, elinewidth=0.8, capsize=1.5,
+            label=f"{label}, median",
+        )  # fmt: skip
+        _name_points(axes, [point for point, _, _ in drawn], of_text, _MEASURED_OFFSETS)
+    axes.set(yscale="log", ylabel="training compute, teraflop/s-days (3 x MACs)")
+    axes.set_xlabel("publication of the architecture")
+    axes.xaxis.set_major_locator(YearLocator(2))
+    axes.margins(x=0.28, y=0.1)
+    axes.grid(True, which="major", alpha=0.25)
+    _legend(figure)
+    first, last = best[0], best[-1]
+    missed = [readable(r.name) for r in results if not math.isfinite(r.estimate().value)]
+    _title(
+        axes,
+        f"{compared.group.label}: {readable(last.model)} takes "
+        f"{first.compute / last.compute:.3g} times less than {readable(first.model)} by the "
+        "paper's count" + (f"; never there: {', '.join(missed)}" if missed else ""),
+    )
+    return figure
 
 
 @_styled
@@ -248,8 +308,8 @@ def learning_curves(analysis: Analysis) -> Figure:
     """Figure 4: what each accuracy takes; without records, where the paper's networks cross.
 
     Lines join the medians over the runs of a configuration, bands are their 95 % intervals. It
-    shows the group with the most runs, ImageNet's and the reader's first, and of its configurations
-    the baseline and those that take least.
+    shows ImageNet, else a group of the reader's, else that of the largest data set, and of its
+    configurations the baseline and those that take least.
     """
     figure = _figure(3.0)
     axes = figure.subplots()
@@ -311,6 +371,7 @@ def _shown(analysis):
         return (
             compared.group.dataset == "imagenet2012",
             any(not result.shipped for result in results),
+            results[0].first.dataset.train_examples,
             sum(len(result.runs) for result in results),
         )
 

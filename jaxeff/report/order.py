@@ -53,9 +53,14 @@ def _rows(group, within, printed):
     if len(cheapest) < 3:
         return [], []
     names = sorted(cheapest, key=printed.get, reverse=True)
-    agreement = measure.rank_agreement(
-        {name: cheapest[name].crossings() for name in names}, printed
-    )
+    crossings = {name: cheapest[name].crossings() for name in names}
+    said = _text(measure.rank_agreement(crossings, printed))
+    enough = {
+        name: found for name, found in crossings.items() if len(found) >= measure.FEWEST_SEEDS
+    }
+    if 3 <= len(enough) < len(crossings):
+        without = _text(measure.rank_agreement(enough, printed))
+        said += f", of those with three seeds or more {without}"
     whose = origin(within[0])
     ours = [cheapest[name].estimate().value for name in names]
     places = zip(
@@ -80,7 +85,7 @@ def _rows(group, within, printed):
                 len(cheapest[name].runs),
             )
         )
-    return rows, [f"{group.label} ({whose}): {_text(agreement)}"]
+    return rows, [f"{group.label} ({whose}): {said}"]
 
 
 def _text(agreement):

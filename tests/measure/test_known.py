@@ -7,10 +7,12 @@ import pathlib
 import pytest
 
 from jaxeff import data
+from jaxeff.errors import UsageError
 from jaxeff.measure import known, known_spread
 from tests.records import example
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = {"cifar10-jpeg": ROOT / "README.md", "digits": ROOT / "docs" / "measured.md"}
 
 
 def test_every_number_has_its_seeds_its_level_and_lies_in_its_interval():
@@ -25,8 +27,11 @@ def test_every_number_has_its_seeds_its_level_and_lies_in_its_interval():
         assert (row.train_flops.low is None) == (row.train_flops.seeds < 3)
 
 
-def test_the_table_in_the_readme_is_made_of_the_records():
-    assert known.as_markdown(known.known_rows()) in README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("dataset", PAGES)
+def test_the_tables_in_the_readme_and_the_docs_are_made_of_the_records(dataset):
+    rows = [row for row in known.known_rows() if row.records[0].dataset.name == dataset]
+    assert len(rows) == 16
+    assert known.as_markdown(rows) in PAGES[dataset].read_text(encoding="utf-8")
 
 
 def test_the_level_of_the_digits_is_the_one_that_was_found():
@@ -83,13 +88,27 @@ def test_a_table_of_runs_worked_by_hand():
     # To 0.5, not to the runs' own 0.8: seven to eight evaluations of 4 x 60 000, three to four.
     assert other.factor.value == pytest.approx(4 * 7.5 / 3.5)
     text = known.as_markdown([alexnet, other]).splitlines()
-    assert "| alexnet | top1:0.5 | 3 |" in text[2]
-    assert "the reference" in text[2]
-    assert "| 8.57 (" in text[3]
+    assert text[0] == "d at 8 px, to top1:0.5:"
+    assert "| alexnet | 3 |" in text[4]
+    assert "the reference" in text[4]
+    assert "| 8.57 (" in text[5]
+    assert "shortest" not in text[2], "no budget is known"
     missed = {name: dataclasses.replace(run, status="completed") for name, run in made.items()}
     (never, *_) = known.rows_of(missed, {"d": levels["d"] | {"level": 0.95}})
     assert math.isinf(never.train_flops.value)
     assert "3, 3 missed | never" in known.as_markdown([never])
+
+
+def test_the_same_runs_are_read_at_another_level():
+    own, harder = known.known_rows(), known.rows_to("top1", 0.95)
+    assert {row.level for row in harder} == {0.95}
+    digits = {row.name: row for row in own if row.records[0].dataset.name == "digits"}
+    assert {row.name for row in harder} == set(digits), "those on CIFAR-10 stopped before"
+    for row in harder:
+        assert row.train_flops.value >= digits[row.name].train_flops.value
+        assert row.budget is None
+    with pytest.raises(UsageError, match=r"top1:0\.99.*digits to top1:0\.95"):
+        known.rows_to("top1", 0.99)
 
 
 def test_a_search_for_another_level_says_nothing_of_this_one():

@@ -37,11 +37,37 @@ def _assert_readable(rendered):
 
 def test_all_are_drawn_as_png_and_svg():
     drawn = figures.draw(analyse(RECORDS))
-    assert list(drawn) == ["figure2", "figure3", "figure4", "figure5", "factor_by_level"]
+    names = ["figure2", "figure3", "figure3_measured", "figure4", "figure5", "factor_by_level"]
+    assert list(drawn) == names
     for figure in drawn.values():
         sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
         assert min(sizes) >= 6
         _assert_readable(figures.render(figure))
+
+
+def test_measured_networks_stand_at_their_dates_with_intervals_and_misses_are_named():
+    def seeds(model, *top1):
+        return [run(model, top1, seed=seed) for seed in range(3)]
+
+    records = [
+        *seeds("alexnet", 0.1, 0.2, 0.4, 0.6),
+        *seeds("vgg11", 0.1, 0.1, 0.2, 0.3, 0.6),
+        *seeds("shufflenet_v2", 0.1, 0.6),
+        *seeds("resnet18", 0.1, 0.2),
+        *seeds("no_date_of_mine", 0.6),
+    ]
+    figure = figures.measured_frontier(analyse(records))
+    (axes,) = figure.axes
+    assert {text.get_text() for text in axes.texts} == {"AlexNet", "VGG-11", "ShuffleNet v2"}
+    title = " ".join(axes.get_title(loc="left").split())
+    # Crossings lie in the middle of the evaluations' gaps, of one cost.
+    assert f"ShuffleNet v2 takes {3.5 / 1.5:.3g} times less than AlexNet" in title
+    assert title.endswith("never there: ResNet-18")
+    others, best = axes.containers
+    assert [len(drawn[0].get_xdata()) for drawn in (others, best)] == [1, 2]
+    days = best[0].get_ydata()
+    assert days[0] / days[1] == pytest.approx(3.5 / 1.5)
+    assert figures.measured_frontier(analyse(seeds("alexnet", 0.6))) is None
 
 
 def test_long_names_leave_room_for_the_curves():
@@ -64,6 +90,7 @@ def test_without_records_the_figures_of_records_show_what_is_published():
     assert len(names) == 16
     assert {"ShuffleNet v2 1.5x", "Wide ResNet-50"} <= names
     assert figures.factor_by_level(analysis) is None
+    assert figures.measured_frontier(analysis) is None
 
 
 def test_figure_2_is_drawn_from_a_measured_pair():
@@ -116,10 +143,11 @@ def test_measured_points_have_their_error_bar():
         )
 
     runs = [on_imagenet(run("resnet18", (0.1,) * 9 + (0.6,), macs=10**9, seed=i)) for i in range(3)]
-    ((date, value, below, above),) = figures._measured_points(analyse(runs))
+    (within,) = analyse(runs).results.values()
+    ((point, below, above),) = figures._measured_points(within)
     # All cross in the first gap, where top-5 is 1: a median of half an epoch of 100 images.
-    assert date.isoformat() == "2015-12-10"
-    assert value == pytest.approx(3e9 * 50 / 8.64e16)
+    assert point.published.isoformat() == "2015-12-10"
+    assert point.compute == pytest.approx(3e9 * 50)
     assert below > 0
     assert above > 0
     assert figures.frontier(analyse(runs)).axes[0].containers

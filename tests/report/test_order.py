@@ -46,6 +46,21 @@ def test_another_order_has_another_coefficient_and_others_networks_are_left_out(
     assert "-1.00 (no interval below three seeds; 4 networks)" in table.how
 
 
+def test_networks_of_too_few_seeds_are_in_the_order_and_out_of_its_interval():
+    curves = {model: (0.1,) * (n - 1) + (0.6,) for model, n in MODELS.items()}
+    records = [
+        example.run(model, curve, seed=seed)
+        for model, curve in curves.items()
+        for seed in range(1 if model == "shufflenet_v2" else 3)
+    ]
+    table = order.table(measured.results(records))
+    assert len(table.rows) == 4
+    assert (
+        "1.00 (no interval below three seeds; 4 networks), of those with three seeds or more "
+        "1.00 (1.00 to 1.00; 3 networks)" in table.how
+    )
+
+
 def test_two_networks_have_no_order():
     assert order.table(_found({"alexnet": 4, "vgg11": 5})).rows == ()
 

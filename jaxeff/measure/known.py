@@ -85,7 +85,7 @@ def rows_to(metric: str, level: float) -> Sequence[Row]:
 
 
 def rows_of(runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
-    """A row for each network of each data set, to that data set's level.
+    """A row for each network of each data set, the largest first, to that data set's level.
 
     Args:
       runs: by name; those of one network on one data set differ by their seed alone, or were made
@@ -94,7 +94,7 @@ def rows_of(runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, Any]])
         their own target and have no factors.
     """
     datasets: dict[str, dict[str, list[Record]]] = {}
-    for run in runs.values():
+    for run in sorted(runs.values(), key=lambda run: -run.dataset.train_examples):
         within = datasets.setdefault(run.dataset.name, {})
         within.setdefault(run.model.name, []).append(run)
     rows = []

@@ -8,7 +8,7 @@ from jaxeff.records import Record
 
 
 def shipped() -> list[Record]:
-    """The records of the package, each read at the level of its data set.
+    """The records of the package, each read at the level of its data set, the largest set first.
 
     Runs go to a harder level than the data set's, so that several can be read off them; at the data
     set's own they compare with a reader's runs, and give the numbers of `launch/sweep.py --known`.
@@ -20,7 +20,9 @@ def shipped() -> list[Record]:
         )
         if record.dataset.name in levels
         else record
-        for record in records.shipped().values()
+        for record in sorted(
+            records.shipped().values(), key=lambda record: -record.dataset.train_examples
+        )
     ]
 
 

@@ -178,7 +178,8 @@ _LOG_TO = flags.DEFINE_list(
 _CHECKPOINT_EVERY = flags.DEFINE_integer(
     "checkpoint_every",
     0,
-    "Steps between checkpoints, besides the one at each evaluation.",
+    "Steps between checkpoints, besides those at evaluations, which are left out where they would "
+    "take more than a twentieth of the time.",
     lower_bound=0,
 )
 _PROFILE = flags.DEFINE_bool(

@@ -24,6 +24,9 @@ from jaxeff.train.trainer import Trainer
 STEPS_IN_FLIGHT = 8
 SECONDS_IN_FLIGHT = 4
 SECONDS_TO_CLOSE = 4
+# At evaluations, no larger part of the time goes into checkpoints that take longer than this.
+CHECKPOINTS_SHARE = 0.05
+QUICK_CHECKPOINT_SECONDS = 1.0
 
 
 def train_to_target(run: Run, link: hosts.Link | None = None) -> records.Record:
@@ -110,6 +113,7 @@ class Session:
         if jax.process_index() == 0:
             workdir.write_sources(run.workdir, run.sources)
         self._checkpoints = Checkpoints(run.workdir / "checkpoints")
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
         is_new = self._checkpoints.latest_step is None
         if is_new and (lost := workdir.progress_without_checkpoint(run.workdir)):
             display.line(lost)
@@ -162,7 +166,8 @@ class Session:
                 if stopped and not progress.is_done:
                     return "interrupted"
                 if not progress.is_done:
-                    self._save()
+                    if self._checkpoint_is_due():
+                        self._save()
                     self._output.publish()
         return None
 
@@ -265,12 +270,25 @@ class Session:
         )
         return state
 
+    def _checkpoint_is_due(self):
+        """Whether to save at this pause: not where evaluations are closer than saving is worth."""
+        every, step = self.run.checkpoint_every, self.progress.step
+        if every and step % every == 0:
+            return True
+        passed = time.monotonic() - self._saved_at
+        is_quick = self._save_seconds <= QUICK_CHECKPOINT_SECONDS
+        is_due = is_quick or self._save_seconds <= CHECKPOINTS_SHARE * passed
+        return bool(parallel.union([0] if is_due else []))  # All save, or none.
+
     def _save(self):
         """Starts a checkpoint."""
         workdir.check_there(self.run.workdir)
+        started = time.monotonic()
         self._checkpoints.save(
             self.progress.step, self.trainer.host_state(), self.progress.to_json()
         )
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
 
     def what_is_safe(self) -> str:
         """What to say of the checkpoints when the run ends by an error."""

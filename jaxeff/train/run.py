@@ -32,7 +32,7 @@ class Run:
       eval_every: epochs between evaluations.
       num_workers: processes that prepare examples; 0 uses threads of this one.
       log_every: steps between two lines of the log.
-      checkpoint_every: steps between checkpoints, besides the one at each evaluation; 0 for none.
+      checkpoint_every: steps between checkpoints, besides those at evaluations; 0 for none.
       accept_changed_data: goes on with a run whose data has changed, where examples were replaced
         or removed and nothing else differs.
       writers: what makes those that take the run's numbers besides its own files, on the first

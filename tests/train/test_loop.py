@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from jaxeff import data, records, train
 from jaxeff.errors import UsageError
+from jaxeff.train import loop
 from tests.launch.commands import run_copy
 from tests.train.tiny_run import tiny_run
 
@@ -220,6 +222,34 @@ def test_a_signal_ends_the_run_after_a_checkpoint_and_the_rest_is_as_if_it_had_n
     resumed = train.train_to_target(tiny_run(tmp_path))
     assert resumed.run_id == interrupted.run_id
     assert _numbers(resumed) == _numbers(whole[0])
+
+
+@pytest.mark.parametrize(
+    ("quick", "share", "every", "saved"),
+    [
+        (math.inf, 0.0, 0, [16, 32, 47]),
+        (0.0, 1e9, 0, [16, 32, 47]),
+        (0.0, 0.0, 0, [16, 47]),
+        (0.0, 0.0, 20, [16, 20, 40, 47]),
+    ],
+    ids=["quick", "seldom", "slow", "asked for"],
+)
+def test_checkpoints_that_would_take_too_long_are_left_out(
+    quick, share, every, saved, tmp_path, monkeypatch
+):
+    steps = []
+
+    class Noted(loop.Checkpoints):
+        def save(self, step, *arguments):
+            steps.append(step)
+            super().save(step, *arguments)
+
+    monkeypatch.setattr(loop, "Checkpoints", Noted)
+    monkeypatch.setattr(loop, "QUICK_CHECKPOINT_SECONDS", quick)
+    monkeypatch.setattr(loop, "CHECKPOINTS_SHARE", share)
+    record = train.train_to_target(tiny_run(tmp_path, checkpoint_every=every))
+    assert [point.step for point in record.curve] == [16, 32, 47]
+    assert steps == saved
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(whole, tmp_path):

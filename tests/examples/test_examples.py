@@ -59,6 +59,9 @@ def check_record(example, record):
     if example == "progressive_resizing":
         assert [segment["image_size"] for segment in segments] == [8, 12, 16]
         assert segments[0]["flops_per_step"] < segments[2]["flops_per_step"] / 2
+    if example == "fewer_flops":
+        assert [segment["image_size"] for segment in segments] == [12, 16]
+        assert "nesterov" in json.dumps(recipe["optimizer"])
     if example == "muon":
         assert "muon" in json.dumps(recipe["optimizer"])
     if example == "my_data":

@@ -1,8 +1,8 @@
-"""For CIFAR-10 and other sets of tens of thousands of small images: the recipe `small`, grown.
+"""For CIFAR-10 and other data sets of tens of thousands of examples: the recipe `small`, grown.
 
-What `small` does, in batches of 256 for ten epochs, with images mirrored. The rate of SGD is in
-proportion to the batch (Goyal et al. 2017): 0.05 for 64 images is 0.2 for 256, for every network
-with batch norm; AdamW's grows with about the square root. There is one epoch of warm-up.
+What `small` does, in batches of 256 for ten epochs, mirrored at random. The rate of SGD is in
+proportion to the batch (Goyal et al. 2017): 0.05 for 64 is 0.2 for 256, for every network with
+batch norm; AdamW's grows with about the square root. There is one epoch of warm-up.
 """
 
 from jaxeff import data

@@ -1,3 +1,4 @@
+import gc
 import os
 import tempfile
 
@@ -13,11 +14,20 @@ os.environ |= {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     # Compiles in two thirds of the time; the programs run long enough in none of the tests.
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    # Each core has a process of the tests already.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 
 from jaxeff.cpu import ynnpack  # noqa: E402
 
 ynnpack.keep_products_alone()
+
+
+def pytest_collection_finish():
+    """Spares collections of garbage what imports made: a million objects, at each drawn curve."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from jaxeff import records
-from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_quickly
+from tests.launch.commands import NETWORK, ROOT, assert_one_line_and_exit_2, run_quickly
 
 FLAGS = re.findall(
     r"\w+",
@@ -146,8 +146,9 @@ def test_a_file_that_is_no_picture_ends_the_run_with_its_name_or_is_skipped(imag
 
 
 def test_a_run_that_cannot_learn_exits_4(tmp_path):
+    (tmp_path / "net.py").write_text(NETWORK)
     finished = _train(
-        "--model=mobilenet_v1_x0_25",
+        f"--model={tmp_path}/net.py:Net",
         "--cpu_kernels=xla",
         "--dataset=synthetic",
         "--image_size=32",

@@ -15,7 +15,7 @@ def _save(path, record):
 
 
 def test_works_before_anything_was_trained(tmp_path):
-    finished = run_command("report", cwd=tmp_path)
+    finished = run_quickly("report", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "44.4 times less, halving every 15.8 months" in finished.stdout
     assert "none yet" in finished.stdout
@@ -44,7 +44,7 @@ def test_uses_records_names_bad_ones_imports_and_exports(tmp_path):
         others, model=dataclasses.replace(others.model, published="2026-05-01")
     )
     files.write_exchange([others], tmp_path / "others.csv", "a_model_of_others")
-    finished = run_command(
+    finished = run_quickly(
         "report",
         "--import=others.csv",
         "--export_sota=ours.csv",

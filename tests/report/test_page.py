@@ -166,9 +166,25 @@ def _select(browser, form, name, value):
 
 
 @needs_browser
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("which", ["with", "without"])
+@pytest.mark.parametrize(
+    ("which", "width", "theme"),
+    [
+        # Each page at each width, each page in each theme, and each theme at each width.
+        ("with", 1280, "light"),
+        ("with", 390, "dark"),
+        ("without", 1280, "dark"),
+        ("without", 390, "light"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ("with", 1280, "dark"),
+                ("with", 390, "light"),
+                ("without", 1280, "light"),
+                ("without", 390, "dark"),
+            )
+        ),
+    ],
+)
 def test_loads_from_disk_quietly_fits_and_is_accessible(folder, browser, which, width, theme):
     from axe_selenium_python import Axe
 

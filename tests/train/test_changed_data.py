@@ -104,10 +104,14 @@ def test_examples_may_be_fewer(interrupted):
     assert after.curve[-1].step == int(np.ceil(2 * 470 / 32))
 
 
-def test_examples_may_not_be_more(tmp_path):
-    train.train_to_target(run(tmp_path, epochs=1, train_count=64, fingerprint="few"))
-    more = run(tmp_path, epochs=1, train_count=96, accept_changed_data=True)
-    with pytest.raises(UsageError, match=r"train_examples is 64 .* 96 here.*not added"):
+def test_examples_may_not_be_more(interrupted):
+    workdir, _ = interrupted
+    more = run(workdir, fingerprint="changed", accept_changed_data=True)
+    images, labels = more.task.dataset.train.images, more.task.dataset.train.labels
+    longer = ArraySource(np.concatenate([images, images[:32]]), np.append(labels, labels[:32]))
+    dataset = dataclasses.replace(more.task.dataset, train=longer)
+    more = dataclasses.replace(more, task=dataclasses.replace(more.task, dataset=dataset))
+    with pytest.raises(UsageError, match=r"train_examples is 500 .* 532 here.*not added"):
         train.train_to_target(more)
 
 

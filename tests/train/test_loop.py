@@ -14,7 +14,8 @@ import pytest
 
 from jaxeff import data, records, train
 from jaxeff.errors import UsageError
-from jaxeff.train import loop
+from jaxeff.train import loop, output
+from jaxeff.train.curve import draw_curve
 from tests.launch.commands import run_copy
 from tests.train.tiny_run import tiny_run
 
@@ -77,7 +78,9 @@ def whole(tmp_path_factory):
     """A run of 3 epochs that nothing interrupted, and its workdir."""
     workdir = tmp_path_factory.mktemp("whole")
     to = (train.writers.TensorBoard, Lines)
-    return train.train_to_target(tiny_run(workdir, writers=to)), workdir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "draw_curve", draw_curve)
+        return train.train_to_target(tiny_run(workdir, writers=to)), workdir
 
 
 def test_a_run_writes_what_it_promises(whole):

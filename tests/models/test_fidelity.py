@@ -69,6 +69,12 @@ def _torch_layout(leaf, value):
     return np.asarray(value)
 
 
+def _compiled(fn, variables):
+    """`fn`, optimised as the tests' programs are not where there are so many parameters."""
+    optimised = sum(leaf.size for leaf in jax.tree.leaves(variables)) > 5e7
+    return jax.jit(fn, compiler_options={"xla_backend_optimization_level": int(optimised)})
+
+
 def _train_step(module, variables, size):
     """Loss, gradients and running statistics of one batch in training mode, by PyTorch's names.
 
@@ -89,7 +95,7 @@ def _train_step(module, variables, size):
 
     module = module.clone(dtype=jnp.dtype(jnp.float64))
     with jax.enable_x64(True):
-        step = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+        step = _compiled(jax.value_and_grad(loss_of, has_aux=True), variables)
         (loss, running), gradients = step(variables["params"])
     return {
         "loss": float(loss),
@@ -117,7 +123,8 @@ def test_parameters_and_forward_macs_are_the_references(name):
 def _assert_logits_are_the_references(name, size):
     module = _create(name)
     expected = GOLDEN[name]["logits"][str(size)]
-    logits = jax.jit(module.apply)(_seeded_variables(name, module), seeded.images(size))
+    variables = _seeded_variables(name, module)
+    logits = _compiled(module.apply, variables)(variables, seeded.images(size))
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
@@ -148,9 +155,11 @@ def test_a_training_step_equals_the_references(name):
 
 @pytest.mark.parametrize("name", QUICK_OR_SLOW)
 def test_start_values_are_drawn_as_the_references_are(name):
-    variables = jax.jit(
-        lambda key: models.create(name).init(key, jnp.zeros((1, 64, 64, 3)), train=True)
-    )(jax.random.key(1))
+    module = models.create(name)
+    start = _compiled(
+        lambda key: module.init(key, jnp.zeros((1, 64, 64, 3)), train=True), _shapes(module)
+    )
+    variables = start(jax.random.key(1))
     ours = _by_torch_name(variables["params"], "params")
     assert set(ours) == set(GOLDEN[name]["start"])
     for key, (mean, deviation, largest) in GOLDEN[name]["start"].items():

@@ -6,6 +6,8 @@ raw Philox output, which NumPy promises to keep, so the images and the fingerpri
 every machine and with every NumPy.
 """
 
+import functools
+
 import numpy as np
 
 from jaxeff.data.dataset import ArraySource, Dataset, fingerprint_arrays
@@ -22,8 +24,12 @@ _DEGREES = (0, 36, 72, 108, 144)
 _CLASS_NAMES = tuple(f"{colour}_{degrees}" for degrees in _DEGREES for colour in _COLOURS)
 
 
+@functools.cache
 def load() -> Dataset:
-    """The data set `synthetic`: ten balanced classes, made in memory in a fraction of a second."""
+    """The data set `synthetic`: ten balanced classes, made in memory in a fraction of a second.
+
+    Once in a process; its arrays are read-only.
+    """
     train = _make(range(TRAIN_EXAMPLES))
     validation = _make(range(TRAIN_EXAMPLES, TRAIN_EXAMPLES + VALIDATION_EXAMPLES))
     return Dataset(
@@ -43,6 +49,7 @@ def load() -> Dataset:
 def _make(indices: range) -> ArraySource:
     labels = np.asarray([index % len(_CLASS_NAMES) for index in indices], np.int32)
     images = np.stack([_image(index) for index in indices])
+    images.flags.writeable = labels.flags.writeable = False
     return ArraySource(images, labels)
 
 

@@ -45,10 +45,10 @@ def refuse_local_statistics(module: nn.Module, inputs: jax.ShapeDtypeStruct) -> 
         return
     experiment = _Experiment(module, inputs)
     for noise in (0.1, 0.0):
-        whole = experiment.whole(noise)
+        whole, drawn_again = experiment.whole(noise)
         if np.isfinite(whole.outputs).all():
             break
-    if _differ(whole.outputs, experiment.whole(noise, draw=1).outputs):
+    if _differ(whole.outputs, drawn_again.outputs):
         if experiment.mixes(noise, split=False) == experiment.mixes(noise, split=True):
             return
         where, name = module.place, type(module.network).__name__
@@ -99,14 +99,15 @@ class _Experiment:
 
         self._variables = jax.jit(start)()
 
-    def whole(self, noise: float, draw: int = 0) -> _Pass:
-        """The batch whole; `draw` numbers what the network draws by itself."""
+    def whole(self, noise: float) -> list[_Pass]:
+        """The batch whole, twice: what the network draws by itself it draws again."""
         with nn.intercept_methods(self._remember):
-            return self._in_parts(1, noise, draw)
+            return self._in_parts(1, noise, draws=2)
 
     def split(self, noise: float) -> _Pass:
         """The batch in halves."""
-        return self._in_parts(2, noise)
+        (split,) = self._in_parts(2, noise, draws=1)
+        return split
 
     def mixes(self, noise: float, split: bool) -> bool:
         """Whether the first half's outputs change with the second half's examples, in any draw."""
@@ -140,10 +141,13 @@ class _Experiment:
             return found
         return found
 
-    def _in_parts(self, parts, noise, draw=0):
-        run = jax.jit(lambda examples: self._apply(parts, noise, draw, examples))
-        outputs, state, inner = jax.device_get(run(self._examples))
-        return _Pass(outputs.reshape(_EXAMPLES, -1), state, inner)
+    def _in_parts(self, parts, noise, draws):
+        run = jax.jit(lambda examples, draw: self._apply(parts, noise, draw, examples))
+        passes = []
+        for draw in range(draws):
+            outputs, state, inner = jax.device_get(run(self._examples, draw))
+            passes.append(_Pass(outputs.reshape(_EXAMPLES, -1), state, inner))
+        return passes
 
     def _apply(self, parts, noise, draw, examples):
         """Outputs, collections and what each layer returns, of a training pass by part."""

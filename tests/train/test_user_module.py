@@ -341,8 +341,8 @@ def test_flaxs_dropout_keeps_its_rate_its_scale_and_its_broadcast_dimensions():
 def test_the_variables_have_the_names_and_values_that_the_network_gives_them():
     images = jnp.zeros((1, 8, 8, 3))
     wrapped = _wrapped(Plain())
-    ours = steps.initial_state(wrapped, optax.sgd(0.1), _task(), seed=3)
-    theirs = Plain().init(jax.random.key(3), images, training=False)
+    ours = jax.jit(lambda: steps.initial_state(wrapped, optax.sgd(0.1), _task(), seed=3))()
+    theirs = jax.jit(lambda: Plain().init(jax.random.key(3), images, training=False))()
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs["params"])
     jax.tree.map(
         np.testing.assert_array_equal, ours.collections["batch_stats"], theirs["batch_stats"]

@@ -24,8 +24,9 @@ from jaxeff.cpu import ynnpack  # noqa: E402
 ynnpack.keep_products_alone()
 
 
-def pytest_collection_finish():
-    """Spares collections of garbage what imports made: a million objects, at each drawn curve."""
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_of_a_file_alone():
+    """Garbage is sought among what a file makes, not in a million objects of imports and caches."""
     gc.collect()
     gc.freeze()
 

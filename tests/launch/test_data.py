@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from jaxeff import records
-from tests.launch.commands import assert_one_line_and_exit_2, run_quickly
+from tests.launch.commands import NETWORK, assert_one_line_and_exit_2, run_quickly
 
 MODEL = "--model=mobilenet_v1_x0_25"
 _train = functools.partial(run_quickly, "train")
@@ -50,9 +50,10 @@ def test_arrays_train_and_evaluate_with_the_numbers_of_the_run(tmp_path):
     images = (rng.random((40, 16, 16)) * 40 + 30 * labels[:, None, None]).astype(np.uint8)
     file = tmp_path / "mine.npz"
     np.savez(file, images=images, labels=labels)
+    (tmp_path / "net.py").write_text(NETWORK)
     workdir = tmp_path / "run"
     finished = _train(
-        MODEL,
+        f"--model={tmp_path}/net.py:Net",
         "--dataset=arrays",
         f"--data_dir={file}",
         "--split_seed=3",

@@ -8,7 +8,7 @@ import pytest
 from tests.launch.commands import assert_one_line_and_exit_2, run_quickly
 
 _plan = functools.partial(run_quickly, "plan")
-_SMALL = ("--models=shufflenet_v2_x0_5", "--image_size=32", "--batch_size=32")
+_SMALL = ("--models=squeezenet1_1", "--image_size=32", "--batch_size=32")
 
 
 def test_a_plan_follows_from_count_bytes_and_roofline():

@@ -220,6 +220,21 @@ def test_seeds_are_added_until_the_interval_is_narrow(folder):
     assert _table(folder / "out")[0]["seeds"] == "0 1 2 3 4"
 
 
+def test_what_is_known_is_printed_for_a_data_set_and_a_level(tmp_path):
+    flags = ("--known", "--dataset=cifar10-jpeg", "--target=top1:0.65,top1:0.72")
+    done = run_quickly("sweep", *flags, f"--out={tmp_path / 'known'}")
+    assert done.returncode == 0, done.stderr
+    headings = [line for line in done.stdout.splitlines() if line.endswith(":")]
+    assert headings == [f"cifar10-jpeg at 64 px, to top1:{level}:" for level in (0.65, 0.72)]
+    assert done.stdout.count("| shufflenet_v2 | 3 | ") == 2
+    assert len(_table(tmp_path / "known")) == 32
+    assert (tmp_path / "known" / "factors.png").is_file()
+    other = run_quickly("sweep", "--known", "--dataset=cifar100")
+    assert_one_line_and_exit_2(other, "--dataset=cifar100", "cifar10-jpeg, digits")
+    harder = run_quickly("sweep", "--known", "--target=top1:0.99")
+    assert_one_line_and_exit_2(harder, "top1:0.99", "those on cifar10-jpeg to top1:0.72")
+
+
 def test_two_files_of_one_name_are_refused(folder):
     (folder / "other").mkdir()
     (folder / "other" / "nets.py").write_text(NETS, encoding="utf-8")

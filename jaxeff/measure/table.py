@@ -159,7 +159,7 @@ def as_csv(rows: Sequence[Row]) -> str:
                 *_ends(row.budget_factor),
                 repr(row.budget.spent_flops) if row.budget else "",
                 *(_of_all(row.records, name) for name in ("jaxeff", "git_commit")),
-                " ".join(sorted({str(r.environment.cpu_model) for r in row.records})),
+                " ".join(sorted({_processor(record) for record in row.records})),
             ]
         )
     return buffer.getvalue()
@@ -174,6 +174,13 @@ def text(estimate: Estimate | None, digits: int = 3) -> str:
         return f"{value} (no interval of {estimate.seeds})"
     high = "?" if math.isinf(estimate.high) else f"{estimate.high:.{digits}g}"
     return f"{value} ({estimate.low:.{digits}g} to {high})"
+
+
+def _processor(record):
+    """What computed: the kind of accelerator, or the CPU's model."""
+    hardware = record.hardware
+    is_cpu = hardware.platform == "cpu"
+    return str(record.environment.cpu_model if is_cpu else hardware.device_kind)
 
 
 def _of_all(records, name):

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 
 from jaxeff.measure import Row
 from jaxeff.report import figures
 from jaxeff.report.names import readable
 from jaxeff.report.tables import accuracy_of, metric_text
+
+LONGEST_NAME = 40
+"""Of a configuration in a figure, in characters: half of its width."""
 
 
 def draw_factors(rows: Sequence[Row]) -> Figure:
@@ -74,26 +77,48 @@ def _draw(axes, rows):
         if _is_place(estimate.value):
             axes.plot(estimate.value, place, marker, color=colour, markerfacecolor=face, ms=5)
     axes.axvline(1, color=figures.GREY, linewidth=0.8)
-    names = [f"{readable(row.name)} ({_seeds(row)})" for row in rows]
+    short = _short_names([row.name for row in rows])
+    names = [f"{readable(short[row.name])} ({_seeds(row)})" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.set_xlim(left, right)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="x", labelsize=8)
+    is_wide = right / left > 30  # Else a decade's name alone would say too little.
+    minor = NullFormatter() if is_wide else LogFormatter(minor_thresholds=(2, 0.5))
+    axes.xaxis.set_minor_formatter(minor)
+    axes.tick_params(axis="x", which="both", labelsize=8)
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
     is_accuracy = accuracy_of(metric) is not None
     to = f"{100 * level:g} % {metric_text(metric)}" if is_accuracy else f"{metric} {level:g}"
     axes.set_title(f"{dataset}, to {to}", fontsize=9, loc="left")
     axes.set_xlabel(
-        f"times less training compute than {readable(reference)}, XLA's count", fontsize=8
+        "times less training compute, XLA's count, than\n"
+        + readable(short.get(reference, reference)),
+        fontsize=8,
     )
     for name in dict.fromkeys(name for _, name, _ in bars):
         colour, marker, face, _ = kinds[name]
         axes.plot([], [], marker, color=colour, markerfacecolor=face, label=name)
     axes.legend(fontsize=7, loc="best")
+
+
+def _short_names(names):
+    """Of configurations, whose names are settings with hyphens between: what tells them apart.
+
+    The model, which comes first, stays, and what not all share; of a long one both ends.
+    """
+    parts = [name.split("-") for name in names]
+    shared = set.intersection(*map(set, parts))
+    short = ["-".join([first, *(p for p in rest if p not in shared)]) for first, *rest in parts]
+    if len(set(short)) < len(short):
+        short = names
+    half = LONGEST_NAME // 2
+    return {
+        name: text if len(text) <= LONGEST_NAME else f"{text[:half]}…{text[1 - half :]}"
+        for name, text in zip(names, short, strict=True)
+    }
 
 
 def _is_place(end):

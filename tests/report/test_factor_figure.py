@@ -35,7 +35,7 @@ def test_a_factor_is_drawn_with_its_interval_at_its_row():
     assert list(drawn[0].get_xdata()) == pytest.approx([factor.low, factor.high])
     marks = [line for line in axes.lines if list(line.get_ydata()) == [place]]
     assert [list(line.get_xdata()) for line in marks] == [[factor.value]]
-    assert "than AlexNet" in axes.get_xlabel()
+    assert "than\nAlexNet" in axes.get_xlabel()
 
 
 def test_a_configuration_that_never_got_there_has_an_arrow_and_no_mark():
@@ -58,6 +58,26 @@ def test_each_level_has_a_panel_and_rows_without_factors_none():
     ]
     with pytest.raises(ValueError, match="no configuration has a factor"):
         draw_factors([dataclasses.replace(row, factor=None) for row in both])
+
+
+def test_configurations_are_called_by_what_tells_them_apart(recwarn):
+    shared = "d-targettop1_0.58-eval_every0.25-image_size64-cachememory"
+    names = (f"resnet18-{shared}-slow", f"resnet18-{shared}-fast", f"vgg11-{shared}-fast")
+    made = {
+        name: [example.run("alexnet", (0.2,) * i + (0.6,), seed=seed) for seed in range(3)]
+        for i, name in enumerate(names, 1)
+    }
+    figure = draw_factors(measure.table(made, names[0], 0.5, "top1"))
+    (axes,) = figure.axes
+    shown = {label.get_text().removesuffix(" (3 seeds)") for label in axes.get_yticklabels()}
+    assert shown == {"ResNet-18-slow", "ResNet-18-fast", "VGG-11-fast"}
+    assert axes.get_xlabel().endswith("than\nResNet-18-slow")
+    long = {f"{'n' * 90}{i}": made[name] for i, name in enumerate(names)}
+    figure = draw_factors(measure.table(long, f"{'n' * 90}0", 0.5, "top1"))
+    figure.draw_without_rendering()
+    assert len({label.get_text() for label in figure.axes[0].get_yticklabels()}) == 3
+    assert figure.axes[0].get_window_extent().width > 0.3 * figure.canvas.get_width_height()[0]
+    assert not recwarn.list
 
 
 def test_bars_and_marks_lie_within_the_axis():

@@ -22,7 +22,7 @@ from PIL import Image
 from jaxeff import records, tasks
 from jaxeff.cells import visible
 from jaxeff.data import Augmentation, augment, image_folder, jpeg
-from jaxeff.report import exchange, sota_file
+from jaxeff.report import exchange, measured, sota_file
 from tests.fuzz.data_sets import DATA_SETS
 from tests.fuzz.mutations import change_bytes, changed_bytes, changed_json, seeded
 from tests.fuzz.refused import refused
@@ -46,13 +46,14 @@ RECORD_FILES = [json.dumps(fields).encode() for fields in RECORDS]
 
 
 def read_record(given, folder):
-    """A record is read, again as it is written, and exported; or it is refused."""
+    """A record is read, again as it is written, exported and compared; or it is refused."""
     path = folder / "record.json"
     path.write_bytes(given if isinstance(given, bytes) else json.dumps(given).encode())
     record = refused(records.read, path)
     if record is not None:
         records.write(path, record)
         assert records.read(path) == record
+        measured.results([record])
         text, analysis = exchange.export([record])
         assert all(visible(line) == line for line in (text + analysis).split("\n"))
 

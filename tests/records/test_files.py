@@ -99,6 +99,8 @@ def test_json_that_nothing_can_go_on_with_is_one_clear_line(tmp_path, text, mess
         (("recipe", "epochs"), 1e308, "greater than the maximum of 1e"),
         (("model", "params"), 10**40, "more than 40 digits"),
         (("model", "name"), "x" * 2001, "is too long"),
+        (("recipe", "eval_every"), [0.5], "recipe.eval_every"),
+        (("recipe", "dtype"), ["float32"], "recipe.dtype"),
     ],
 )
 def test_numbers_and_names_have_bounds(record, path, value, message):

@@ -69,8 +69,9 @@ def odd_value(draw: random.Random):
         case 2:
             return "".join(chr(draw.randrange(0xD800)) for _ in range(draw.randrange(20)))
         case 3:
-            return draw.choices(ODD_VALUES, k=draw.randrange(4))
-    return draw.choice(ODD_VALUES)
+            return copy.deepcopy(draw.choices(ODD_VALUES, k=draw.randrange(4)))
+    # A copy, since what it goes into may be changed further.
+    return copy.deepcopy(draw.choice(ODD_VALUES))
 
 
 def changed_json(bases):

@@ -54,7 +54,15 @@ class RecordSource:
         image = example["image"]
         if isinstance(image, np.ndarray) and image.ndim == 0:
             image = image.item()
-        label = int(example["label"])
+        try:
+            label = int(example["label"])
+        except (TypeError, ValueError):
+            label = None
+        if image is None or label is None:
+            raise UsageError(
+                f"image {index} lacks its pixels or its label in its ArrayRecord file: prepare the "
+                "set again"
+            )
         if label < 0:
             raise UsageError(
                 f"image {index} has the label {label}, by which TensorFlow Datasets says that it "

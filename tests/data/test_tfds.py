@@ -133,6 +133,16 @@ def test_an_image_without_a_label_is_no_image_of_a_class():
         source[0]
 
 
+@pytest.mark.parametrize(
+    "example",
+    [{"image": b"", "label": None}, {"image": None, "label": 1}, {"image": b"", "label": "x"}],
+)
+def test_an_example_that_lacks_a_part_is_one_line(example):
+    with pytest.raises(UsageError, match="image 0 lacks its pixels or its label") as raised:
+        RecordSource([example])[0]
+    assert "\n" not in str(raised.value)
+
+
 def test_slices_divide_one_split(prepared):
     whole = load("shades", data_dir=prepared)
     sliced = load(

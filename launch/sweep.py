@@ -195,8 +195,9 @@ def _known_rows():
         return rows
     wanted, there = _split(_DATASET.value), {row.records[0].dataset.name for row in rows}
     if unknown := set(wanted) - there:
+        to = f" to {_TARGET.value}" if levels else ""
         raise UsageError(
-            f"--dataset={unknown.pop()}: with the package come measurements on "
+            f"--dataset={unknown.pop()}: with the package come measurements{to} on "
             f"{', '.join(sorted(there))}"
         )
     return [row for row in rows if row.records[0].dataset.name in wanted]

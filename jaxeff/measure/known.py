@@ -145,10 +145,8 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
     The columns of shortest schedules are left out where none is known.
     """
-    parts = []
-    for _, panel in itertools.groupby(rows, key=_of_table):
-        parts.append(_table(list(panel)))
-    return "\n\n".join(parts)
+    panels = itertools.groupby(rows, key=_of_table)
+    return "\n\n".join(_table(list(panel)) for _, panel in panels)
 
 
 def _of_table(row):

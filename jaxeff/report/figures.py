@@ -15,6 +15,7 @@ from matplotlib.dates import YearLocator
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from jaxeff import measure
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.report import publications, published, schedules, trends
 from jaxeff.report.analysis import Analysis
@@ -270,15 +271,14 @@ def measured_frontier(analysis: Analysis) -> Figure | None:
     if len(measured) < 2:
         return None
     best = trends.frontier([point for point, _, _ in measured])
+    others = [each for each in measured if each[0] not in best]
+    ahead = sorted((e for e in measured if e[0] in best), key=lambda each: each[0].published)
     figure = _figure(3.2)
     axes = figure.subplots()
-    kinds = (
-        (GREY, "#555555", "o", "", "other models"),
-        (BLUE, BLUE, "D", "-", "best of their time"),
-    )
-    for colour, of_text, marker, line, label in kinds:
-        drawn = [each for each in measured if (each[0] in best) == (marker == "D")]
-        drawn.sort(key=lambda each: each[0].published)
+    for drawn, colour, of_text, marker, line, label in (
+        (others, GREY, "#555555", "o", "", "other models"),
+        (ahead, BLUE, BLUE, "D", "-", "best of their time"),
+    ):
         axes.errorbar(
             [p.published for p, _, _ in drawn], [p.compute / TERAFLOP_S_DAY for p, _, _ in drawn],
             yerr=[[below for _, below, _ in drawn], [above for _, _, above in drawn]],
@@ -292,13 +292,17 @@ def measured_frontier(analysis: Analysis) -> Figure | None:
     axes.margins(x=0.28, y=0.1)
     axes.grid(True, which="major", alpha=0.25)
     _legend(figure)
-    first, last = best[0], best[-1]
+    first, last = (
+        next(result for result in results if result.name == point.model)
+        for point in (best[0], best[-1])
+    )
+    factor = measure.factor(first.crossings("paper"), last.crossings("paper"))
     missed = [readable(r.name) for r in results if not math.isfinite(r.estimate().value)]
     _title(
         axes,
-        f"{compared.group.label}: {readable(last.model)} takes "
-        f"{first.compute / last.compute:.3g} times less than {readable(first.model)} by the "
-        "paper's count" + (f"; never there: {', '.join(missed)}" if missed else ""),
+        f"{compared.group.label}: {readable(last.name)} takes {measure.text(factor)} times less "
+        f"than {readable(first.name)} by the paper's count"
+        + (f"; never there: {', '.join(missed)}" if missed else ""),
     )
     return figure
 

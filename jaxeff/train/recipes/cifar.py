@@ -22,7 +22,7 @@ def recipe(
     batch_size: int = 256,
     lr: float | None = None,
 ) -> Recipe:
-    """The recipe for `model_name`; `lr` replaces the highest rate."""
+    """The recipe for `model_name`; `lr` replaces the highest rate, `batch_size` leaves it."""
     lr = lr or LR.get(model_name, 0.2)
     steps = steps_of(epochs, steps_per_epoch)
     warmup_steps = min(round(WARMUP_EPOCHS * steps_per_epoch), steps - 1)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jaxeff import measure, records
 from jaxeff.errors import UsageError
@@ -133,6 +133,12 @@ class Run:
             )
         return True
 
+    @property
+    def has_compiled(self) -> bool:
+        """Whether its programs are in the cache for others: it has evaluated once."""
+        record = _read(self.workdir / "record.json")
+        return record is not None and bool(record.curve)
+
     def command(self) -> list[str]:
         """That trains it, or goes on with it."""
         return [sys.executable, str(TRAIN), *self.flags()]
@@ -196,8 +202,14 @@ class Pool:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def do(self, runs: list[Run]) -> list[tuple[Run, str]]:
+    def do(
+        self, runs: Iterable[Run], then: Callable[[Run], Iterable[Run]] = lambda run: ()
+    ) -> list[tuple[Run, str]]:
         """Runs what is not done; prints a line for each that ends.
+
+        Args:
+          runs: to start in this order, as far as `next_run` keeps it.
+          then: of a run that is done, now or already before: further runs.
 
         Returns:
           Those that failed, with the reason.
@@ -205,17 +217,29 @@ class Pool:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        waiting = [run for run in runs if not run.is_done]
-        for run in set(runs) - set(waiting):
+        waiting, failed, done = [], [], []
+        begun = collections.Counter()
+
+        def take(runs):
+            for run in runs:
+                if not run.is_done:
+                    waiting.append(run)
+                    continue
+                begun[run.configuration] += 1
+                end(run)
+
+        def end(run):
             self._prune(run)
-        already, failed = len(runs) - len(waiting), []
-        begun = collections.Counter(run.configuration for run in set(runs) - set(waiting))
+            done.append(run)
+            take(then(run))
+
+        take(runs)
         console = Console(highlight=False, soft_wrap=True)
-        if already:
-            console.print(f"{already} of {len(runs)} runs are done already")
+        if done:
+            console.print(f"{len(done)} of {len(done) + len(waiting)} runs are done already")
         columns = ("runs", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("runs", total=len(runs), completed=already)
+            task = bar.add_task("runs")
             while (waiting and not self.interrupted) or self._running:
                 while waiting and len(self._running) < self._size and not self.interrupted:
                     run = next_run(waiting, list(self._running), begun)
@@ -227,19 +251,18 @@ class Pool:
                         reason = f"its folder cannot be used ({error.strerror})"
                         failed.append((run, reason))
                         console.print(f"{run.name}: failed: {reason}", markup=False)
-                        bar.advance(task)
                 for run, seconds, status in self._ended():
                     if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT):
                         console.print(f"{run.name}: interrupted, saved", markup=False)
-                        continue
-                    bar.advance(task)
-                    if status in (0, 3, 4) and run.is_done:
+                    elif status in (0, 3, 4) and run.is_done:
                         console.print(f"{run.name}: {run.outcome()}, {seconds:.0f} s", markup=False)
-                        self._prune(run)
+                        end(run)
                     else:
                         reason = f"exit status {status}, {_last_line(run)}"
                         failed.append((run, reason))
                         console.print(f"{run.name}: failed: {reason}", markup=False)
+                ended = len(done) + len(failed)
+                bar.update(task, completed=ended, total=ended + len(waiting) + len(self._running))
                 time.sleep(0.1)
         return failed
 
@@ -293,17 +316,18 @@ def next_run(
       running: that have not ended.
       begun: number of runs of each configuration that are running or have ended.
     """
-    compiling = {run.configuration for run in running if begun[run.configuration] == 1}
+    first = [run for run in running if begun[run.configuration] == 1]
+    compiling = {run.configuration for run in first if not run.has_compiled}
     return min(waiting, key=lambda run: (run.configuration in compiling, begun[run.configuration]))
 
 
 def search_budgets(
-    pool: Pool, configurations: list[Configuration], seeds: list[int], precision: float
+    pool: Pool, configurations: Iterable[Configuration], seeds: Sequence[int], precision: float
 ) -> tuple[list[tuple[Run, str]], dict[str, measure.Budget]]:
     """Trains ever better chosen lengths of schedule until each configuration's budget is known.
 
     What is done already is not run again, so the search takes the same way again after an
-    interruption.
+    interruption. No configuration waits for another's length to be done.
 
     Args:
       pool: that runs them.
@@ -314,29 +338,59 @@ def search_budgets(
     Returns:
       Runs that failed, with the reason, and the budgets that are known, by configuration's name.
     """
-    found = {c: [] for c in configurations if any(r.seed in seeds for r in c.records())}
-    open_, failed, budgets = list(found), [], {}
-    while open_ and not pool.interrupted:
-        lengths, runs = {}, []
-        for configuration in open_:
-            crossed = [r for r in configuration.records() if r.seed in seeds]
-            if found[configuration]:
-                own = crossed[0].recipe["epochs"]
-                length = measure.next_length(found[configuration], own, precision)
-            else:
-                length = measure.first_length(crossed)
-            if length is None:
-                budgets[configuration.name] = measure.budget(found[configuration])
-            else:
-                lengths[configuration] = configuration.through_schedule(length)
-                runs += map(lengths[configuration].run, seeds)
-        failed += pool.do(runs)
-        broken = {run.configuration for run, _ in failed}
-        open_ = [c for c, of_length in lengths.items() if of_length not in broken]
-        for configuration in open_:
-            done = lengths[configuration].records()
-            found[configuration] += [record for record in done if record.seed in seeds]
-    return failed, budgets
+    searches = [_Search(c, seeds, precision) for c in configurations if _of_seeds(c, seeds)]
+    of_run: dict[Run, _Search] = {}
+
+    def trained_by(search):
+        runs = search.next_runs()
+        of_run.update(dict.fromkeys(runs, search))
+        return runs
+
+    def then(run):
+        search = of_run[run]
+        return trained_by(search) if search.has_ended(run) else []
+
+    failed = pool.do([run for search in searches for run in trained_by(search)], then)
+    return failed, {s.configuration.name: s.budget for s in searches if s.budget is not None}
+
+
+class _Search:
+    """For one configuration's budget: the lengths that were trained, and the one that is.
+
+    Attributes:
+      budget: once it is known.
+    """
+
+    def __init__(self, configuration, seeds, precision):
+        self.configuration, self.budget = configuration, None
+        self._seeds, self._precision = seeds, precision
+        self._found, self._missing, self._of_length = [], set(), None
+
+    def next_runs(self):
+        """Of the next length; none where the budget is known."""
+        crossed = _of_seeds(self.configuration, self._seeds)
+        if self._of_length is None:
+            length = measure.first_length(crossed)
+        else:
+            self._found += _of_seeds(self._of_length, self._seeds)
+            own = crossed[0].recipe["epochs"]
+            length = measure.next_length(self._found, own, self._precision)
+        if length is None:
+            self.budget = measure.budget(self._found)
+            return []
+        self._of_length = self.configuration.through_schedule(length)
+        runs = [self._of_length.run(seed) for seed in self._seeds]
+        self._missing = set(runs)
+        return runs
+
+    def has_ended(self, run):
+        """Notes that `run` is done; whether all of its length are."""
+        self._missing.discard(run)
+        return not self._missing
+
+
+def _of_seeds(configuration, seeds):
+    return [record for record in configuration.records() if record.seed in seeds]
 
 
 def _places(size):

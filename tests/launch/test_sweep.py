@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import dataclasses
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import time
 import pytest
 
 from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
+from tests.records import example
 
 sys.path.append(str(ROOT / "launch"))
 import sweep_runs
@@ -75,7 +77,7 @@ def _table(out):
         return list(csv.DictReader(file))
 
 
-def test_other_seeds_wait_for_the_program_that_the_first_compiles(tmp_path):
+def test_other_seeds_wait_for_the_program_that_the_first_compiles(tmp_path, monkeypatch):
     first, second, third = (
         sweep_runs.Configuration(tmp_path, model, None, "digits", ()) for model in "abc"
     )
@@ -93,6 +95,13 @@ def test_other_seeds_wait_for_the_program_that_the_first_compiles(tmp_path):
     running.remove(first.run(0))
     # A configuration that has no seed yet comes before the second seed of one that has.
     assert [start(), start()] == [third.run(0), first.run(1)]
+    # No seed waits for a first that has evaluated.
+    evaluated = example.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            sweep_runs, "_read", lambda path: evaluated if "b-digits" in str(path) else None
+        )
+        assert sweep_runs.next_run(waiting, running, begun) == second.run(1)
     # Where nothing else is left, a seed compiles for itself rather than wait.
     assert start() == second.run(1)
     running.remove(third.run(0))
@@ -265,6 +274,59 @@ def test_every_flag_is_in_the_name_of_a_run(folder):
     again = run_quickly("sweep", *flags, f"--out={folder / 'out'}", "--dry_run").stdout
     assert re.findall("^(.*-s0):", again, re.M) == re.findall("^(.*-s0):", plan, re.M) != []
     assert re.search(r"takes \d+:\d\d:\d\d at most", plan)
+
+
+def test_a_search_does_not_wait_for_that_of_another_network(tmp_path, monkeypatch):
+    needs = {"quick": 3.0, "slow": 7.0}  # epochs of the shortest schedule that gets there
+    trained = {}
+    configurations = {
+        model: sweep_runs.Configuration(tmp_path, model, None, "digits", ()) for model in needs
+    }
+
+    def write(run, epochs, top1):
+        record = example.run(run.configuration.model, (top1,), seed=run.seed, level=0.5)
+        recipe = {**record.recipe, "epochs": epochs, "eval_every": 2 * epochs}
+        point = dataclasses.replace(record.curve[0], epoch=epochs)
+        record = dataclasses.replace(record, recipe=recipe, curve=(point,), status="completed")
+        run.workdir.mkdir(parents=True)
+        (run.workdir / "record.json").touch()
+        trained[run.workdir] = record
+
+    monkeypatch.setattr(sweep_runs, "_read", lambda path: trained.get(path.parent))
+
+    for configuration in configurations.values():
+        for seed in range(3):
+            write(configuration.run(seed), 10.0, 0.4)
+
+    class Pool:
+        """Trains one run after the other, those of `quick` first; what is there is done."""
+
+        def do(self, runs, then):
+            waiting, self.order = list(runs), []
+            while waiting:
+                run = min(waiting, key=lambda run: run.configuration.model)
+                waiting.remove(run)
+                if not run.is_done:
+                    model = run.configuration.model
+                    epochs = float(re.search(r"epochs([\d.]+)", run.name)[1])
+                    write(run, epochs, 0.6 if epochs >= needs[model] else 0.4)
+                    self.order.append(run)
+                waiting += then(run)
+            return []
+
+    pool = Pool()
+    failed, budgets = sweep_runs.search_budgets(pool, configurations.values(), range(3), 0.1)
+    assert not failed
+    for model, need in needs.items():
+        shortest = min(length for length, met, _ in budgets[f"{model}-digits"].lengths if met)
+        assert need <= shortest <= 1.1 * need
+    models = [run.configuration.model for run in pool.order]
+    assert models == sorted(models)  # All lengths of one, then the other's.
+    assert len(models) == len(set(pool.order))
+
+    again = Pool()
+    assert sweep_runs.search_budgets(again, configurations.values(), range(3), 0.1)[1] == budgets
+    assert not again.order  # Nothing is trained twice.
 
 
 @pytest.mark.slow

@@ -87,34 +87,44 @@ def rows_to(metric: str, level: float) -> Sequence[Row]:
 def rows_of(runs: Mapping[str, Record], levels: Mapping[str, Mapping[str, Any]]) -> Sequence[Row]:
     """A row for each network of each data set, the largest first, to that data set's level.
 
+    A row is called by its network alone where its recipe is the reference's, and otherwise by both:
+    `resnet18, paper`.
+
     Args:
-      runs: by name; those of one network on one data set differ by their seed alone, or were made
-        to find its budget.
+      runs: by name; those of one network and recipe on one data set differ by their seed alone, or
+        were made to find its budget.
       levels: by data set, `metric`, `level` and `reference`; without one, runs are measured to
         their own target and have no factors.
     """
-    datasets: dict[str, dict[str, list[Record]]] = {}
+    datasets: dict[str, list[Record]] = {}
     for run in sorted(runs.values(), key=lambda run: -run.dataset.train_examples):
-        within = datasets.setdefault(run.dataset.name, {})
-        within.setdefault(run.model.name, []).append(run)
+        datasets.setdefault(run.dataset.name, []).append(run)
     rows = []
-    for dataset, by_model in datasets.items():
+    for dataset, within in datasets.items():
         known = levels.get(dataset, {})
-        crossed = {m: [r for r in found if not is_of_search(r)] for m, found in by_model.items()}
         level, metric = known.get("level"), known.get("metric")
         # A search says nothing of another level than its own.
         to = level, metric
-        searched = {
-            m: [
-                r
-                for r in found
-                if is_of_search(r) and (not known or (r.target.value, r.target.metric) == to)
-            ]
-            for m, found in by_model.items()
-        }
-        budgets = {model: budget(found) for model, found in searched.items() if found}
+        crossed: dict[str, list[Record]] = {}
+        searched: dict[str, list[Record]] = {}
+        for name, run in _named(within, known.get("reference")):
+            crossed.setdefault(name, [])
+            if not is_of_search(run):
+                crossed[name].append(run)
+            elif not known or (run.target.value, run.target.metric) == to:
+                searched.setdefault(name, []).append(run)
+        budgets = {name: budget(found) for name, found in searched.items()}
         rows += table(crossed, known.get("reference"), level, metric, budgets)
     return rows
+
+
+def _named(runs, reference):
+    """Each run with the name of its row."""
+    of_reference = {run.recipe["name"] for run in runs if run.model.name == reference}
+    for run in runs:
+        network, recipe = run.model.name, run.recipe["name"]
+        is_alike = not of_reference or recipe in of_reference
+        yield network if is_alike else f"{network}, {recipe}", run
 
 
 def known_spread(record: Record) -> Spread | None:
@@ -170,7 +180,7 @@ def _table(rows):
         seeds, missed = row.train_flops.seeds, row.train_flops.missed
         is_reference, arrived = row.name == row.reference, math.isfinite(row.train_flops.value)
         cells = [
-            row.records[0].model.name,
+            row.name,
             f"{seeds}, {missed} missed" if missed else f"{seeds}",
             _text(row.epochs),
             _text(row.train_flops),

@@ -99,6 +99,28 @@ def test_a_table_of_runs_worked_by_hand():
     assert "3, 3 missed | never" in known.as_markdown([never])
 
 
+def test_runs_by_another_recipe_than_the_reference_have_rows_of_their_own():
+    def runs(model, recipe, evaluation):
+        made = (
+            example.run(model, (0.1,) * (evaluation - 1) + (0.6,), seed=s, level=0.5)
+            for s in range(3)
+        )
+        return {
+            f"{model}-{recipe}-s{run.seed}": dataclasses.replace(
+                run, recipe={**run.recipe, "name": recipe}
+            )
+            for run in made
+        }
+
+    levels = {"d": {"metric": "top1", "level": 0.5, "reference": "alexnet"}}
+    made = runs("alexnet", "small", 9) | runs("vgg11", "small", 7) | runs("vgg11", "paper", 4)
+    rows = {row.name: row for row in known.rows_of(made, levels)}
+    assert set(rows) == {"alexnet", "vgg11", "vgg11, paper"}
+    assert rows["vgg11, paper"].factor.value == pytest.approx(8.5 / 3.5)
+    assert rows["vgg11"].factor.value == pytest.approx(8.5 / 6.5)
+    assert "| vgg11, paper | 3 |" in known.as_markdown(list(rows.values()))
+
+
 def test_the_same_runs_are_read_at_another_level():
     own, harder = known.known_rows(), known.rows_to("top1", 0.95)
     assert {row.level for row in harder} == {0.95}

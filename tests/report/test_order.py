@@ -1,5 +1,7 @@
 """The paper's order beside one whose places are known."""
 
+import dataclasses
+
 import pytest
 
 from jaxeff.report import measured, order, published
@@ -59,6 +61,27 @@ def test_networks_of_too_few_seeds_are_in_the_order_and_out_of_its_interval():
         "1.00 (no interval below three seeds; 4 networks), of those with three seeds or more "
         "1.00 (1.00 to 1.00; 3 networks)" in table.how
     )
+
+
+def test_networks_are_compared_by_the_recipe_of_the_baseline():
+    def by(recipe, curves):
+        made = [
+            example.run(model, curve, seed=seed)
+            for model, curve in curves.items()
+            for seed in range(3)
+        ]
+        return [dataclasses.replace(r, recipe={**r.recipe, "name": recipe}) for r in made]
+
+    curves = {model: (0.1,) * (n - 1) + (0.6,) for model, n in MODELS.items()}
+    quick = {"resnet18": (0.6,), "vgg16": (0.6,)}  # The other recipe takes one evaluation.
+    rows = _rows(order.table(measured.results([*by("small", curves), *by("quick", quick)])))
+    assert [row["model"] for row in rows] == list(MODELS)
+    assert [row["place here"] for row in rows] == [4, 3, 2, 1]
+    # A network that has no other runs stands there by those.
+    del curves["shufflenet_v2"]
+    quick = {"shufflenet_v2": (0.6,)}
+    rows = _rows(order.table(measured.results([*by("small", curves), *by("quick", quick)])))
+    assert [row["model"] for row in rows] == list(MODELS)
 
 
 def test_two_networks_have_no_order():

@@ -5,6 +5,7 @@ width, and for colour-blind readers too: colours are Okabe and Ito's, and marker
 repeat whatever a colour says.
 """
 
+import dataclasses
 import io
 import math
 import textwrap
@@ -19,6 +20,7 @@ from jaxeff import measure
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.report import publications, published, schedules, trends
 from jaxeff.report.analysis import Analysis
+from jaxeff.report.measured import one_a_network
 from jaxeff.report.names import readable
 from jaxeff.report.tables import metric_text
 
@@ -259,14 +261,29 @@ def _measured_points(within):
     return found
 
 
+def _networks(compared):
+    """One result of each network, called by it alone where no other is of the same."""
+    base = compared.base or compared.shipped_base
+    every = [profile.result for profile in compared.profiles]
+    results = one_a_network(every, None if base is None else base.result)
+    models = [result.key.model for result in results]
+    return [
+        dataclasses.replace(result, name=result.key.model)
+        if models.count(result.key.model) == 1
+        else result
+        for result in results
+    ]
+
+
 @_styled
 def measured_frontier(analysis: Analysis) -> Figure | None:
     """Figure 3 of measured runs: medians with 95 % intervals, by date of publication.
 
-    Of the group that Figure 4 shows too; None where fewer than two networks with a date got there.
+    Of the group that Figure 4 shows too, each network by one recipe; None where fewer than two
+    networks with a date got there.
     """
     compared = _shown(analysis)
-    results = [] if compared is None else [profile.result for profile in compared.profiles]
+    results = [] if compared is None else _networks(compared)
     measured = _measured_points(results)
     if len(measured) < 2:
         return None

@@ -207,6 +207,25 @@ def baseline_of(within: Sequence[Result], baseline: str, shipped: bool = False) 
     return min(its, key=lambda result: (result.shipped, _median(result)), default=None)
 
 
+def one_a_network(within: Sequence[Result], base: Result | None) -> list[Result]:
+    """Of each network the configuration by the recipe of `base`, or by any where none is by that.
+
+    What a recipe is worth is not taken for the network's then. Of several it is the one with the
+    smallest median; runs of the reader and of the package stand beside each other.
+
+    Args:
+      within: the configurations of a group, the largest median first, as `results` gives them.
+      base: the baseline among them.
+    """
+    recipe = None if base is None else base.key.recipe
+    chosen = {}
+    for result in sorted(within, key=lambda result: result.key.recipe == recipe):
+        if result.runs:
+            chosen[result.key.model, result.first.model.source, result.shipped] = result
+    kept = set(map(id, chosen.values()))
+    return [result for result in within if id(result) in kept]
+
+
 def origin(result: Result) -> str:
     """Whose runs they are, as a cell."""
     return "with jaxeff" if result.shipped else "yours"

@@ -7,7 +7,14 @@ from scipy import stats
 
 from jaxeff import measure
 from jaxeff.report import published
-from jaxeff.report.measured import Result, baseline_of, ends, interval_columns, origin
+from jaxeff.report.measured import (
+    Result,
+    baseline_of,
+    ends,
+    interval_columns,
+    one_a_network,
+    origin,
+)
 from jaxeff.report.tables import BASELINE, Group, Table
 
 
@@ -15,8 +22,7 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
     """The paper's networks of each group that has three or more of them, in the paper's order.
 
     Args:
-      found: `measured.results`; of each network counts the cheapest configuration by the recipe of
-        the baseline, or by any where there is none by that.
+      found: `measured.results`, of which `measured.one_a_network` counts.
     """
     printed = {row.our_name: row.printed_compute for row in published.alexnet_level()}
     rows, said = [], []
@@ -47,17 +53,15 @@ def table(found: Mapping[Group, Sequence[Result]]) -> Table:
 def _rows(group, within, printed):
     """Rows of runs of one origin, and what to say of their agreement; none below three."""
     base = baseline_of(within, BASELINE)
-    recipe = base and base.key.recipe
-    cheapest: dict[str, Result] = {}
-    for result in sorted(within, key=lambda result: result.key.recipe == recipe):
-        # The largest median first, and what the baseline was trained by last.
-        is_packaged = result.first.model.source is None
-        if result.runs and is_packaged and result.key.model in printed:
-            cheapest[result.key.model] = result
-    if len(cheapest) < 3:
+    chosen = {
+        result.key.model: result
+        for result in one_a_network(within, base)
+        if result.first.model.source is None and result.key.model in printed
+    }
+    if len(chosen) < 3:
         return [], []
-    names = sorted(cheapest, key=printed.get, reverse=True)
-    crossings = {name: cheapest[name].crossings() for name in names}
+    names = sorted(chosen, key=printed.get, reverse=True)
+    crossings = {name: chosen[name].crossings() for name in names}
     said = _text(measure.rank_agreement(crossings, printed))
     enough = {
         name: found for name, found in crossings.items() if len(found) >= measure.FEWEST_SEEDS
@@ -66,7 +70,7 @@ def _rows(group, within, printed):
         without = _text(measure.rank_agreement(enough, printed))
         said += f", of those with three seeds or more {without}"
     whose = origin(within[0])
-    ours = [cheapest[name].estimate().value for name in names]
+    ours = [chosen[name].estimate().value for name in names]
     places = zip(
         stats.rankdata([printed[name] for name in names]), stats.rankdata(ours), strict=True
     )
@@ -74,7 +78,7 @@ def _rows(group, within, printed):
     for name, (theirs, here) in zip(names, places, strict=True):
         factor = None
         if base is not None and name != BASELINE:
-            factor = measure.factor(base.crossings(), cheapest[name].crossings())
+            factor = measure.factor(base.crossings(), chosen[name].crossings())
         their_factor = printed[BASELINE] / printed[name]
         rows.append(
             (
@@ -86,7 +90,7 @@ def _rows(group, within, printed):
                 their_factor,
                 *ends(factor),
                 None if factor is None else factor.value / their_factor,
-                len(cheapest[name].runs),
+                len(chosen[name].runs),
             )
         )
     return rows, [f"{group.label} ({whose}): {said}"]

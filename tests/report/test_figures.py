@@ -69,6 +69,13 @@ def test_measured_networks_stand_at_their_dates_with_intervals_and_misses_are_na
     days = best[0].get_ydata()
     assert days[0] / days[1] == pytest.approx(3.5 / 1.5)
     figures.render(figures.measured_frontier(analyse([*records[:3], *records[6:9]])))  # No others.
+    # What another recipe saves is not the network's: its point stays where it was.
+    quick = [
+        dataclasses.replace(record, recipe={**record.recipe, "name": "quick"})
+        for record in seeds("shufflenet_v2", 0.6)
+    ]
+    (axes,) = figures.measured_frontier(analyse([*records, *quick])).axes
+    assert f"ShuffleNet v2 takes {3.5 / 1.5:.3g} (" in " ".join(axes.get_title(loc="left").split())
     assert figures.measured_frontier(analyse(seeds("alexnet", 0.6))) is None
 
 

@@ -25,14 +25,14 @@ def test_the_numbers_of_the_package_are_those_that_a_sweep_prints(package, datas
         if group.dataset == dataset
     )
     rows = {
-        row.records[0].model.name: row
+        (row.records[0].model.name, row.records[0].recipe["name"]): row
         for row in known.known_rows()
         if row.records[0].dataset.name == dataset
     }
     base = measured.baseline_of(within, "alexnet", shipped=True)
     compared = 0
     for result in within:
-        row = rows[result.key.model]
+        row = rows[result.key.model, result.key.recipe]
         assert result.shipped
         assert result.estimate() == row.train_flops
         if row.factor is not None and result is not base:

@@ -358,6 +358,7 @@ class _Search:
     """For one configuration's budget: the lengths that were trained, and the one that is.
 
     Attributes:
+      configuration: whose budget it is.
       budget: once it is known.
     """
 

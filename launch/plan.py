@@ -22,6 +22,7 @@ asks the TPU compiler, which needs no TPU (extra tpu; a minute or two a model on
 cores): whether the step fits, the largest batch that does, the bytes that its program moves, and
 its own estimate of the time, which is the roofline where it is the longest. With
 --compiled=plan.jsonl the same command goes on after an interruption, and answers at once later.
+With --largest_batch larger steps are compiled until the largest that fits is known.
 
 Hosts bind too: measure how many images a second one core decodes with
 
@@ -61,6 +62,12 @@ _TOPOLOGY = flags.DEFINE_string(
 _COMPILE = flags.DEFINE_bool("compile", False, "Ask the TPU compiler what each step takes.")
 _COMPILED = flags.DEFINE_string(
     "compiled", None, "File that keeps what the compiler said, a line an answer, for the next time."
+)
+_LARGEST_BATCH = flags.DEFINE_bool(
+    "largest_batch",
+    False,
+    "With --compile: find the largest batch that fits by compiling larger ones, two to four a "
+    "model. Without, it is estimated, rather too low.",
 )
 _ATTAINED = flags.DEFINE_float(
     "attained", 0.55, "Assumed fraction of the roofline that training attains, above 0, at most 1."
@@ -108,6 +115,7 @@ _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "How to print 
 
 def main() -> int:
     """Counts, plans and prints; returns 1 if the compiler failed for a model."""
+    import compiling
     import networks
 
     from jaxeff import compute, extras
@@ -121,8 +129,12 @@ def main() -> int:
         raise UsageError("--cores needs --images_per_second_per_core, by benchmark.py input")
     device_kind = compute.find_device(_DEVICE.value)
     topology, devices = _devices(device_kind)
+    answers = None
     if _COMPILE.value:
         extras.require("tpu", "--compile")
+        answers = None if _COMPILED.value is None else compiling.Answers(_COMPILED.value)
+    elif _LARGEST_BATCH.value or _COMPILED.value is not None:
+        raise UsageError("--largest_batch and --compiled need --compile")
     if _BATCH_SIZE.value % devices:
         raise UsageError(
             f"--batch_size={_BATCH_SIZE.value} cannot be shared evenly by {devices} devices: give "
@@ -141,7 +153,7 @@ def main() -> int:
         counting.training_cost, chosen, batch_size=_BATCH_SIZE.value, **sizes
     )
     if _COMPILE.value:
-        steps = _compiled_steps(chosen, device_kind, topology, sizes)
+        steps = _compiled_steps(chosen, device_kind, topology, devices, answers, sizes)
     else:
         counted = counting.in_parallel(
             counting.training_bytes, chosen, batch_size=each, dtype=_DTYPE.value, **sizes
@@ -157,6 +169,9 @@ def main() -> int:
         "memory_bytes_per_second_per_device": compute.device_memory(device_kind)[1],
         "sources": compute.hardware.sources(device_kind),
         "bytes": "the TPU compiler's" if _COMPILE.value else "an ideal compiler's, counted",
+        "largest_batch": ("compiled" if _LARGEST_BATCH.value else "estimated")
+        if _COMPILE.value
+        else None,
         "attained": _ATTAINED.value,
         "cores": _CORES.value,
         "images_per_second_per_core": _PER_CORE.value,
@@ -201,30 +216,33 @@ def _devices(device_kind: str) -> tuple[tuple[int, ...] | None, int]:
     return found.topology, devices
 
 
-def _compiled_steps(chosen: list, device_kind: str, topology: tuple, sizes: dict) -> list[dict]:
+def _compiled_steps(
+    chosen: list, device_kind: str, topology: tuple, devices: int, answers, sizes: dict
+) -> list[dict]:
     """What the TPU compiler says of each model's step, one after the other."""
-    import pathlib
-
     import compiling
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    log = None if _COMPILED.value is None else pathlib.Path(_COMPILED.value).expanduser()
-    return [
-        compiling.compile_step(
-            model,
-            device_kind=device_kind,
-            topology=topology,
-            log=log,
-            batch_size=_BATCH_SIZE.value,
-            dtype=_DTYPE.value,
-            **sizes,
-        )
-        for model in track(
-            chosen, "compiling", console=console, transient=True, disable=not console.is_terminal
-        )
-    ]
+    arguments = {
+        "device_kind": device_kind,
+        "topology": topology,
+        "answers": answers,
+        "batch_size": _BATCH_SIZE.value,
+        "dtype": _DTYPE.value,
+        **sizes,
+    }
+    steps = []
+    for model in track(
+        chosen, "compiling", console=console, transient=True, disable=not console.is_terminal
+    ):
+        step = compiling.compile_step(model, **arguments)
+        if _LARGEST_BATCH.value and "failed" not in step:
+            found = compiling.largest_batch(model, devices=devices, first=step, **arguments)
+            step = step | {"largest_batch_per_device": found}
+        steps.append(step)
+    return steps
 
 
 def epochs_of(model) -> float:
@@ -247,7 +265,8 @@ def plan(name: str, epochs: float, cost, step: dict, assumptions: dict) -> dict:
       name: name of the model.
       epochs: passes over `train_images`, with an evaluation after each.
       cost: the `jaxeff.train.TrainingCost` of a step.
-      step: `bytes_accessed` by a step on one device; or what `compiling.compile_step` returns.
+      step: `bytes_accessed` by a step on one device; or what `compiling.compile_step` returns, and
+        `largest_batch_per_device` where it was searched for.
       assumptions: what `main` prints as assumptions.
 
     Returns:
@@ -277,6 +296,8 @@ def plan(name: str, epochs: float, cost, step: dict, assumptions: dict) -> dict:
 
 def _memory(step: dict, assumptions: dict) -> dict:
     """Whether a step fits, and the largest batch that does; None where it was not compiled."""
+    import compiling
+
     from jaxeff.compute import tpu_compiler
 
     if step.get("needed_bytes") is None:
@@ -285,17 +306,16 @@ def _memory(step: dict, assumptions: dict) -> dict:
         )
     place = tpu_compiler.Slice(assumptions["device_kind"], assumptions["topology"])
     available = step["available_bytes"] or place.available_bytes
-    return {
-        "fits": step["fits"],
-        "needed_bytes": step["needed_bytes"],
-        "available_bytes": available,
-        "largest_batch_per_device": tpu_compiler.largest_batch(
-            batch_size=assumptions["batch_size"] // assumptions["devices"],
-            needed_bytes=step["needed_bytes"],
-            fixed_bytes=step["state_bytes"] + step["gradient_bytes"] + (step["code_bytes"] or 0),
-            available_bytes=available,
-        ),
-    }
+    row = {"fits": step["fits"], "needed_bytes": step["needed_bytes"], "available_bytes": available}
+    if assumptions["largest_batch"] == "compiled":
+        return row | {"largest_batch_per_device": step["largest_batch_per_device"]}
+    estimated = tpu_compiler.largest_batch(
+        batch_size=assumptions["batch_size"] // assumptions["devices"],
+        needed_bytes=step["needed_bytes"],
+        fixed_bytes=compiling.fixed_bytes(step),
+        available_bytes=available,
+    )
+    return row | {"largest_batch_per_device": estimated}
 
 
 _SPEED = (
@@ -458,6 +478,12 @@ def _gib(row: dict) -> str:
     return f"{row['needed_bytes'] / 2**30:.2f}"
 
 
+_LARGEST = {
+    "compiled": "found by compiling, to 2 %",
+    "estimated": "by proportion, rather too low (--largest_batch compiles)",
+}
+
+
 def _print_grounds(console, rows: list[dict], assumptions: dict) -> None:
     """What the table rests on."""
     chips, kind = assumptions["chips"], assumptions["device_kind"]
@@ -476,7 +502,7 @@ def _print_grounds(console, rows: list[dict], assumptions: dict) -> None:
     if memory:
         console.print(
             f"GiB: what the step needs of the {memory[0] / 2**30:.2f} of a device's memory; most "
-            "images: that fit on a device, by proportion."
+            f"images: that fit on a device, {_LARGEST[assumptions['largest_batch']]}."
         )
     console.print("images/s a chip: by the roofline; images/s: of all, as assumed below.")
     console.print(
@@ -510,7 +536,7 @@ if __name__ == "__main__":
         __doc__,
         groups={
             "Common flags": ("models", "device", "devices", "topology", "image_size", "batch_size"),
-            "The TPU compiler": ("compile", "compiled"),
+            "The TPU compiler": ("compile", "compiled", "largest_batch"),
             "What is assumed": (
                 "attained",
                 "epochs",

@@ -81,6 +81,35 @@ def test_the_largest_batch_fills_what_the_state_leaves():
     assert tpu_compiler.largest_batch(batch_size=100, **sizes | {"available_bytes": 5e8}) == 0
 
 
+@pytest.mark.parametrize(
+    ("needed", "limit"),
+    [
+        # Gradients that do not grow, as AlexNet's; in proportion; with a step in between.
+        (lambda n: 2e9 + 4e6 * n, 3250),
+        (lambda n: 1e9 + 20e6 * n, 700),
+        (lambda n: 1e9 + 20e6 * n + (1e9 if n > 300 else 0), 650),
+        # From there on the compiler computes things twice, and all fits to 900.
+        (lambda n: 1e9 + 20e6 * n if n < 690 else 14.9e9 if n <= 900 else 16e9, 690),
+        (lambda n: 1e9 + 20e9 * n, 0),
+    ],
+)
+@pytest.mark.parametrize("begin", [1, 100, 5000])
+def test_the_largest_batch_is_one_that_was_seen_to_fit(needed, limit, begin):
+    asked = {}
+
+    def ask(examples):
+        assert examples not in asked
+        asked[examples] = needed(examples) <= 15e9, needed(examples)
+        return asked[examples]
+
+    found = tpu_compiler.search_largest_batch(
+        ask, batch_size=begin, first=ask(begin), fixed_bytes=1e9, available_bytes=15e9
+    )
+    assert found == 0 if limit == 0 else asked[found][0]
+    assert 0.97 * limit - 1 <= found <= 900 if limit == 690 else 0.97 * limit - 1 <= found <= limit
+    assert len(asked) <= 12
+
+
 PROBE = """
 import dataclasses, json, jax, jax.numpy as jnp
 from jaxeff.compute import tpu_compiler

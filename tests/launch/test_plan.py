@@ -2,10 +2,17 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
+import subprocess
+import sys
 
 import pytest
 
-from tests.launch.commands import assert_one_line_and_exit_2, run_quickly
+from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_quickly
+
+sys.path.append(str(ROOT / "launch"))
+
+import compiling
+import networks
 
 _plan = functools.partial(run_quickly, "plan")
 _SMALL = ("--models=squeezenet1_1", "--image_size=32", "--batch_size=32")
@@ -88,6 +95,7 @@ def test_hosts_that_are_too_slow_bind_and_the_table_says_so():
         (["--devices=3"], ["--batch_size=256", "255"]),
         (["--cores=4"], ["--images_per_second_per_core"]),
         (["--compile", "--device=a100"], ["A100", "no TPU"]),
+        (["--largest_batch"], ["--largest_batch", "--compile"]),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(arguments, words):
@@ -98,6 +106,77 @@ needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="the TPU compiler is not installed: pip install libtpu",
 )
+
+
+@needs_libtpu
+def test_what_is_no_file_of_answers_is_one_line_and_stays_as_it_is(tmp_path):
+    (tmp_path / "notes.txt").write_text("not\nmine\n")
+    (tmp_path / "archive").write_bytes(b"\xfd7zXZ")
+    for name, reason in [
+        ("", "directory"),
+        ("notes.txt", "something else"),
+        ("archive", "no text"),
+        ("notes.txt/x", "exists"),
+    ]:
+        finished = _plan(*_SMALL, "--compile", "--topology=2x2", f"--compiled={tmp_path / name}")
+        assert_one_line_and_exit_2(finished, "--compiled", reason)
+    assert (tmp_path / "notes.txt").read_text() == "not\nmine\n"
+
+
+def test_answers_survive_a_line_that_was_cut_short(tmp_path):
+    path = tmp_path / "new" / "answers.jsonl"
+    answers = compiling.Answers(path)
+    assert answers.get({"model": "a"}) is None
+    answers.add({"model": "a"}, {"fits": True})
+    with path.open("a") as file:
+        file.write('{"question": {"model": "b"}, "ans')
+    again = compiling.Answers(path)
+    again.add({"model": "c"}, {"fits": False})
+    assert [again.get({"model": name}) for name in "abc"] == [{"fits": True}, None, {"fits": False}]
+    assert answers.get({"model": "c"}) == {"fits": False}  # What another process added.
+
+
+def test_a_compiler_that_was_killed_is_asked_again(tmp_path, monkeypatch):
+    answers = compiling.Answers(tmp_path / "answers.jsonl")
+    model = networks.load("squeezenet1_1")
+    question = {"device_kind": "TPU v5e", "topology": (2, 2), "answers": answers, "batch_size": 32}
+    said = [(-9, "", "Killed"), (0, '{"failed": "the TPU compiler failed: RET"}', "")]
+
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, *said.pop(0))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert "status -9" in compiling.compile_step(model, **question)["failed"]
+    for _ in range(2):  # What the compiler says is kept.
+        assert "RET" in compiling.compile_step(model, **question)["failed"]
+
+
+@needs_libtpu
+def test_the_largest_batch_is_compiled(tmp_path, monkeypatch):
+    """The compiler is played: 100 MB of state, and 10 MB an image on a device."""
+    asked = []
+
+    def run(command, **_):
+        each = json.loads(command[-1])["batch_size"] // 4
+        asked.append(each)
+        needed = 100e6 + 10e6 * each
+        answer = {"fits": needed <= 15.75 * 2**30, "needed_bytes": needed}
+        answer |= {"available_bytes": None, "state_bytes": 40e6, "code_bytes": None}
+        return subprocess.CompletedProcess(command, 0, json.dumps(answer), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    model = networks.load("squeezenet1_1")
+    arguments = {
+        "device_kind": "TPU v5e",
+        "topology": (2, 2),
+        "answers": compiling.Answers(tmp_path / "answers.jsonl"),
+        "batch_size": 32,
+    }
+    for _ in range(2):
+        first = compiling.compile_step(model, **arguments)
+        found = compiling.largest_batch(model, devices=4, first=first, **arguments)
+        assert found == int((15.75 * 2**30 - 100e6) / 10e6)
+    assert asked == [8, pytest.approx(964, abs=5), found]
 
 
 @pytest.mark.slow

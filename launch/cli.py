@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 
@@ -45,6 +46,23 @@ _CPU_KERNELS = flags.DEFINE_enum(
     ["auto", "xla"],
     "On CPUs: auto, compute with the kernels of jaxeff.cpu; xla, leave everything to XLA.",
 )
+
+
+def make_folder(flag: str, folder: pathlib.Path) -> pathlib.Path:
+    """Makes the folder that a flag names, before anything is computed for it.
+
+    Raises:
+      UsageError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--{flag}={folder}: cannot be written ({error.strerror}); give a folder that can"
+        ) from error
+    return folder
 
 
 def run(

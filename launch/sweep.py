@@ -137,11 +137,11 @@ def main() -> int:
     from jaxeff.measure import known
 
     if _KNOWN.value:
-        rows = _known_rows()
-        print(known.as_markdown(rows))
+        rows, folder = _known_rows(), None
         if flags.FLAGS["out"].present:
-            folder = pathlib.Path(_OUT.value).expanduser()
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = cli.make_folder("out", pathlib.Path(_OUT.value).expanduser())
+        print(known.as_markdown(rows))
+        if folder is not None:
             sweep_results.write_factors(rows, folder)
         return 0
     _read_config()
@@ -159,7 +159,9 @@ def main() -> int:
         return 0
     if _EMIT.value:
         return _emit(runs)
-    out.mkdir(parents=True, exist_ok=True)
+    cli.make_folder("out", out)
+    if _PACK.value is not None:
+        cli.make_folder("pack", pathlib.Path(_PACK.value).expanduser().parent)
     failed, budgets = [], {}
     with sweep_runs.Pool(_PARALLEL.value, _KEEP_CHECKPOINTS.value) as pool:
         while runs and not pool.interrupted:
@@ -261,7 +263,9 @@ def _emit(runs):
     if not missing:
         raise UsageError(f"--emit={_EMIT.value}: every run is done")
     commands = [["jaxeff", "train", *run.flags()] for run in missing]
-    first, *others = jobs.emit(_EMIT.value, commands, pathlib.Path("jobs"), settings)
+    first, *others = jobs.emit(
+        _EMIT.value, commands, cli.make_folder("emit", pathlib.Path("jobs")), settings
+    )
     print(f"{first}: {len(missing)} runs; look at it, and at {len(others)} more files beside it")
     print(f"then run it: {'sbatch' if _EMIT.value == 'slurm' else 'bash'} {first}")
     return 0

@@ -221,6 +221,18 @@ def test_a_wrong_flag_is_one_line(flags, words):
     assert_one_line_and_exit_2(run_quickly("sweep", "--dry_run", *flags), *words)
 
 
+@pytest.mark.parametrize("flags", [("--known",), ("--find_level",), ("--pack=runs.tar.xz",), ()])
+def test_a_folder_that_cannot_be_written_is_one_line_at_once(tmp_path, flags):
+    (tmp_path / "file").touch()
+    flags = ["--models=squeezenet1_1", "--seeds=0", *flags]
+    for folder in ("file", "file/below"):
+        finished = run_quickly("sweep", *flags, f"--out={tmp_path / folder}")
+        assert_one_line_and_exit_2(finished, "--out=", "cannot be written")
+    packed = run_quickly("sweep", *flags, f"--out={tmp_path}/o", f"--pack={tmp_path}/file/r.tar.xz")
+    if "--known" not in flags:
+        assert_one_line_and_exit_2(packed, "--pack=", "cannot be written")
+
+
 @pytest.mark.slow
 def test_seeds_are_added_until_the_interval_is_narrow(folder):
     flags = _flags(folder, "Wide", target="top1:0.3")

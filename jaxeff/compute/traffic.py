@@ -3,12 +3,12 @@
 Many training steps are bound by memory: EfficientNet-b0 has a tenth of ResNet-50's
 multiply-accumulates and is no faster on an A100. The count is of an ideal compiler's program:
 
-- Convolutions, matrix products, sums and other reductions, windows (pooling), gathers, scatters,
-  sorts and concatenations are passes over memory. Each reads its operands whole and writes its
-  result, once.
+- Convolutions, matrix products, sums and other reductions, windows (pooling), gathers, scatters
+  and sorts are passes over memory. Each reads its operands and writes its result, once.
 - Everything element-wise, every change of type or shape, is fused into the passes that read its
-  result, which read its operands in its place. Where several passes read it, it is written to
-  memory if fewer bytes are moved so.
+  result, which read its operands in its place; of a slice they read the part. Where several passes
+  read it, it is written to memory if fewer bytes are moved so.
+- Concatenations are fused likewise: what is concatenated is read from where it was written.
 - What is computed from a product's result and from arrays that were there before is computed as
   the result leaves the product, which then need not be read again, nor written if nothing else
   reads it.
@@ -42,7 +42,6 @@ _PASSES = (
     "top_k",
     "gather",
     "scatter",
-    "concatenate",
     "dynamic_update_slice",
     "fft",
     "pallas_call",
@@ -50,6 +49,7 @@ _PASSES = (
     "psum",
 )
 _PRODUCTS = ("conv_general_dilated", "dot_general", "ragged_dot")
+_SLICES = ("slice", "dynamic_slice", "split", "unstack")
 _REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or", "argm")
 
 
@@ -98,7 +98,7 @@ class _Traffic:
 
     def __init__(self, steps: list[Step], root: Callable[[int], int], returned: set[int]):
         self.steps, self.root, self.returned = steps, root, returned
-        self.bytes: dict[int, int] = {}
+        self.bytes: dict[Any, int] = {}
         self.fused: dict[int, frozenset[int]] = {}  # The arrays in memory that a value is made of.
         self.products: set[int] = set()  # The results of convolutions and matrix products.
         self.made: dict[int, int] = {}  # The step of each array in memory; arguments have none.
@@ -106,15 +106,29 @@ class _Traffic:
         self.uses: dict[int, int] = defaultdict(int)
         self._find_readers()
         self.passes: dict[Any, _Pass] = defaultdict(lambda: _Pass(1))
+        # A part of an array, by the array and the slice that is made of it -> the array.
+        self.parts: dict[tuple[int, int], int] = {}
 
     def total(self) -> int:
         for number, step in enumerate(self.steps):
             self._add(number, step)
-        needed = set().union(self.returned, *(each.read for each in self.passes.values()))
+        read = set().union(*(each.read for each in self.passes.values()))
+        needed = self.returned | set(map(self._array, read))
         return sum(
-            each.times * sum(self.bytes[value] for value in (*each.read, *(each.written & needed)))
+            each.times * (self._size(each.read) + self._size(each.written & needed))
             for each in self.passes.values()
         )
+
+    def _array(self, source) -> int:
+        """The array that a source is, or is a part of."""
+        return self.parts.get(source, source)
+
+    def _size(self, sources: Iterable) -> int:
+        """The bytes of arrays and of parts of arrays, at most all of each array."""
+        found: dict[int, int] = defaultdict(int)
+        for source in sources:
+            found[self._array(source)] += self.bytes[source]
+        return sum(min(size, self.bytes[array]) for array, size in found.items())
 
     def _add(self, number: int, step: Step) -> None:
         for value, var in zip(step.inputs, step.eqn.invars, strict=True):
@@ -132,7 +146,10 @@ class _Traffic:
             if _is(step, _PRODUCTS):
                 self.products.update(outputs)
         else:
+            arrays = sources
             for value in outputs:
+                if _is(step, _SLICES):
+                    sources = self._parts(arrays, value, self.root(step.inputs[0]))
                 if value in self.returned or self._is_cheaper_in_memory(value, sources):
                     read = sources - self._at_hand(sources)
                     self._add_pass(("element-wise", read, times), read, [value], number, times)
@@ -145,10 +162,22 @@ class _Traffic:
         self.passes[key].written.update(outputs)
         self.made.update((value, number) for value in outputs)
 
-    def _at_hand(self, sources: frozenset[int]) -> set[int]:
+    def _at_hand(self, sources: frozenset) -> set:
         """The source that need not be read: a product made after all the others were there."""
-        last = max(sources, key=lambda source: self.made.get(source, -1), default=None)
-        return {last} & self.products
+        arrays = {self._array(source) for source in sources}
+        last = max(arrays, key=lambda array: self.made.get(array, -1), default=None)
+        return {source for source in sources if self._array(source) == last in self.products}
+
+    def _parts(self, sources: frozenset, value: int, operand: int) -> frozenset:
+        """What a slice, `value`, reads of its operand's sources: of each in proportion."""
+        found = {}
+        for source in sources:
+            array = self._array(source)
+            size = self.bytes[source] * self.bytes[value] // max(self.bytes[operand], 1)
+            found[array, value] = found.get((array, value), 0) + size
+            self.parts[array, value] = array
+        self.bytes |= found
+        return frozenset(found)
 
     def _sources(self, inputs: Iterable[int]) -> frozenset[int]:
         """The arrays in memory from which values are computed."""
@@ -161,7 +190,7 @@ class _Traffic:
         """Whether writing an element-wise result moves less than computing it in every reader."""
         if self.uses[value] < 2:  # Where one step alone uses it, its result decides.
             return False
-        readers, read = len(self.readers[value]), sum(self.bytes[source] for source in sources)
+        readers, read = len(self.readers[value]), self._size(sources)
         return read + (1 + readers) * self.bytes[value] < readers * read
 
     def _find_readers(self) -> None:

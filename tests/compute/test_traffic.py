@@ -66,6 +66,39 @@ def test_an_optimizers_update_reads_and_writes_each_array_once():
     assert _of(momentum, *[MATRIX] * 3) <= (3 + 2 + 2) * SQUARE
 
 
+def test_what_is_concatenated_is_read_from_where_it_is():
+    # Two to read, a factor, and a result of twice the size.
+    assert _of(lambda x, y: jnp.concatenate([x, y]) @ y) == (2 + 2) * SQUARE
+    # One that is wanted itself is written.
+    assert _of(lambda x, y: jnp.concatenate([x, y])) == 4 * SQUARE
+
+
+def test_of_a_slice_the_part_is_read():
+    quarter = SQUARE // 4
+    assert _of(lambda x, y: x[: N // 4] @ y) == quarter + SQUARE + quarter
+    assert _of(lambda x, y: (2 * x + y)[: N // 4] @ y) == quarter + SQUARE + quarter
+    assert _of(lambda x: lax.dynamic_slice(x, (3, 0), (N // 4, N)), MATRIX) <= 2 * quarter + 8
+    # Slices of slices; parts that overlap are not read twice.
+    assert _of(lambda x: jnp.exp(x)[: N // 2][: N // 4].T, MATRIX) == 2 * quarter
+    assert _of(lambda x: x[:-1] + x[1:], MATRIX) == SQUARE + SQUARE - 4 * N
+    # Both parts of a split, each for itself.
+    assert _of(lambda x: jnp.split(x, [N // 4])[1].sum(0), MATRIX) == 3 * quarter + 4 * N
+
+
+def test_a_dense_block_moves_each_layers_result_as_often_as_it_is_read():
+    def block(x, *weights):
+        for w in weights:
+            x = jnp.concatenate([x, x @ w], axis=1)
+        return x.sum(0)
+
+    sides = [N, N + 8, N + 16]
+    weights = [jax.ShapeDtypeStruct((side, 8), jnp.float32) for side in sides]
+    # Three products and the sum read all before them, but the last result is summed as it comes.
+    read = [4 * N * side for side in [*sides, N + 16]]
+    written = 2 * 4 * N * 8 + 4 * (N + 24)
+    assert _of(block, MATRIX, *weights) == sum(read) + sum(4 * 8 * s for s in sides) + written
+
+
 def test_half_the_type_is_half_the_bytes():
     half = jax.ShapeDtypeStruct((N, N), jnp.bfloat16)
     assert 2 * _of(jnp.dot, half, half) == _of(jnp.dot)

@@ -45,6 +45,7 @@ from absl import flags
 
 VALIDATION_IMAGES = 50_000
 CHIPS = (1, 4, 16, 64, 256, 1024)
+_LANES = 128  # Numbers that a TPU has side by side: with fewer images these are channels.
 
 _MODELS = flags.DEFINE_string(
     "models",
@@ -514,6 +515,16 @@ def _print_grounds(console, rows: list[dict], assumptions: dict) -> None:
         + (f"; {_PRICE.value:g} a chip-hour" if _PRICE.value is not None else "")
         + "."
     )
+    if (
+        kind.startswith("TPU")
+        and not _COMPILE.value
+        and assumptions["batch_size"] < _LANES * assumptions["devices"]
+    ):
+        console.print(
+            f"With fewer than {_LANES} images on a device TPUs pad narrow layers, and move up to "
+            "twice the bytes counted here, or more (docs/tpu.md): --compile says, fewer devices or "
+            "a larger --batch_size avoid it."
+        )
     if assumptions["cores"] is None:
         console.print(
             "Hosts are taken to be fast enough: --cores and --images_per_second_per_core say."

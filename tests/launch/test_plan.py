@@ -65,6 +65,20 @@ def test_a_plan_follows_from_count_bytes_and_roofline():
     assert "TPU v3" in plan["assumptions"]["device_kind"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        (["--device=v5e", "--devices=8"], True),
+        (["--device=v5e", "--devices=1", "--batch_size=128"], False),
+        (["--device=a100", "--devices=8"], False),
+    ],
+)
+def test_few_images_on_a_tpu_are_pointed_out(arguments, warned):
+    finished = _plan(*_SMALL, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert ("fewer than 128 images" in " ".join(finished.stdout.split())) == warned
+
+
 @pytest.mark.slow
 def test_hosts_that_are_too_slow_bind_and_the_table_says_so():
     finished = _plan(

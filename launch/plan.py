@@ -67,8 +67,8 @@ _COMPILED = flags.DEFINE_string(
 _LARGEST_BATCH = flags.DEFINE_bool(
     "largest_batch",
     False,
-    "With --compile: find the largest batch that fits by compiling larger ones, two to four a "
-    "model. Without, it is estimated, rather too low.",
+    "With --compile: find the largest batch that fits by compiling larger ones, up to half a dozen "
+    "a model. Without, it is estimated, rather too low.",
 )
 _ATTAINED = flags.DEFINE_float(
     "attained", 0.55, "Assumed fraction of the roofline that training attains, above 0, at most 1."

@@ -8,6 +8,8 @@ import shutil
 import sys
 import textwrap
 
+from jaxeff import __version__
+
 PACKAGE = pathlib.Path(__file__).resolve().parent
 
 
@@ -26,6 +28,9 @@ def main() -> None:
     if not arguments or arguments[0].lstrip("-") in ("h", "help", "helpfull"):
         print(_help(found))
         sys.exit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        print(f"jaxeff {__version__}")
+        sys.exit(0)
     name, *rest = arguments
     if name not in found:
         near = difflib.get_close_matches(name, found, n=1)
@@ -42,4 +47,10 @@ def _help(found):
         what = docstring.splitlines()[0]
         indents = {"initial_indent": f"  jaxeff {name:<11}", "subsequent_indent": " " * 20}
         lines.append(textwrap.fill(what, min(100, shutil.get_terminal_size().columns), **indents))
-    return "\n".join([*lines, "", "jaxeff NAME --help explains the flags of one."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "jaxeff NAME --help explains the flags of one, jaxeff --version says which version it is.",
+        ]
+    )

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+import jaxeff
 from jaxeff import console
 from tests.launch.commands import ROOT
 
@@ -47,6 +48,8 @@ def test_a_command_is_the_file_of_its_name(tmp_path):
     unknown = _jaxeff("trian", cwd=tmp_path)
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     assert "did you mean train?" in unknown.stderr
+    version = _jaxeff("--version", cwd=tmp_path)
+    assert (version.returncode, version.stdout) == (0, f"jaxeff {jaxeff.__version__}\n")
 
 
 NET = """

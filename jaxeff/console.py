@@ -47,10 +47,5 @@ def _help(found):
         what = docstring.splitlines()[0]
         indents = {"initial_indent": f"  jaxeff {name:<11}", "subsequent_indent": " " * 20}
         lines.append(textwrap.fill(what, min(100, shutil.get_terminal_size().columns), **indents))
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "jaxeff NAME --help explains the flags of one, jaxeff --version says which version it is.",
-        ]
-    )
+    last = "jaxeff NAME --help explains the flags of one, jaxeff --version says which this is."
+    return "\n".join([*lines, "", last])

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import os
 import pathlib
 import re
 import subprocess
@@ -160,8 +161,11 @@ def test_a_wheel_alone_counts_a_step_and_names_what_else_it_needs(tmp_path):
     assert run(sys.executable, "-m", "venv", tmp_path / "venv").returncode == 0
     programs = tmp_path / "venv" / "bin"
     wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", f"--wheel-dir={tmp_path}", ROOT]
+    # Of a checkout in PYTHONPATH pip would say that it is installed already.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     assert subprocess.run(wheel).returncode == 0
-    assert subprocess.run([programs / "pip", "install", *tmp_path.glob("*.whl")]).returncode == 0
+    install = [programs / "pip", "install", *tmp_path.glob("*.whl")]
+    assert subprocess.run(install, env=env).returncode == 0
     counted = run(programs / "python", "-c", COUNT)
     assert "XLA's count, FLOPs" in counted.stdout, counted.stderr
     for name in ("train", "evaluate", "sweep", "count", "plan", "benchmark", "report"):

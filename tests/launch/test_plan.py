@@ -69,7 +69,6 @@ def test_a_plan_follows_from_count_bytes_and_roofline():
     ("arguments", "warned"),
     [
         (["--device=v5e", "--devices=8"], True),
-        (["--device=v5e", "--devices=1", "--batch_size=128"], False),
         (["--device=a100", "--devices=8"], False),
     ],
 )
@@ -160,12 +159,12 @@ def test_a_compiler_that_was_killed_is_asked_again(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, *said.pop(0))
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(compiling, "_versions", dict)
     assert "status -9" in compiling.compile_step(model, **question)["failed"]
     for _ in range(2):  # What the compiler says is kept.
         assert "RET" in compiling.compile_step(model, **question)["failed"]
 
 
-@needs_libtpu
 def test_the_largest_batch_is_compiled(tmp_path, monkeypatch):
     """The compiler is played: 100 MB of state, and 10 MB an image on a device."""
     asked = []
@@ -179,6 +178,7 @@ def test_the_largest_batch_is_compiled(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, json.dumps(answer), "")
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(compiling, "_versions", dict)
     model = networks.load("squeezenet1_1")
     arguments = {
         "device_kind": "TPU v5e",

@@ -240,16 +240,22 @@ def _difference(facts, names):
     """What differs between the processes, in a line; None where nothing does."""
     ours = facts[0]
     differing = [
-        (f"{name} is {theirs.get(name)!r:.200} on {names[rank]} and {ours.get(name)!r:.200} on ")
+        (
+            f"{name} is {theirs.get(name)!r:.200} on {names[rank]} and {ours.get(name)!r:.200} on ",
+            name,
+        )
         for rank, theirs in sorted(facts.items())
         for name in {**ours, **theirs}
         if ours.get(name) != theirs.get(name)
     ]
     if not differing:
         return None
-    # What follows from it differs too, and says it at greater length.
+    # The shortest first: what follows from it, or it from, differs too, and is named.
+    differing.sort(key=lambda each: len(each[0]))
+    others = list(dict.fromkeys(name for _, name in differing if name != differing[0][1]))
+    also = f" (also {', '.join(others)})" if others else ""
     return (
-        f"the processes differ: {min(differing, key=len)}{names[0]}; start all with the same "
+        f"the processes differ: {differing[0][0]}{names[0]}{also}; start all with the same "
         "code, flags and data"
     )
 

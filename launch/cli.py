@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import select
 import shlex
 import signal
 import sys
@@ -115,6 +116,8 @@ def run(
     except KeyboardInterrupt:
         end(128 + signal.SIGINT)
     except BaseException as error:  # SystemExit is of a user's code, since `main` returns.
+        if _reader_has_left(error):
+            end(128 + signal.SIGPIPE)
         text, status = failures.explained(error)
         if status == failures.UNEXPECTED:
             traceback.print_exception(error)
@@ -123,6 +126,16 @@ def run(
     if status == INTERRUPTED:  # Something may still be compiling.
         end(status)
     sys.exit(status)
+
+
+def _reader_has_left(error: BaseException) -> bool:
+    """Whether that is because nobody reads standard output any more, as after `| head`."""
+    if isinstance(error, SystemExit):  # Rich makes it of that, and writes to nowhere from then on.
+        return isinstance(error.__context__, BrokenPipeError)
+    poll = select.poll()
+    poll.register(1, 0)
+    left = any(event & select.POLLERR for _, event in poll.poll(0))
+    return isinstance(error, BrokenPipeError) and left
 
 
 def command() -> str:

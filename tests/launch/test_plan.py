@@ -2,6 +2,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 
@@ -76,6 +77,14 @@ def test_few_images_on_a_tpu_are_pointed_out(arguments, warned):
     finished = _plan(*_SMALL, *arguments)
     assert finished.returncode == 0, finished.stderr
     assert ("fewer than 128 images" in " ".join(finished.stdout.split())) == warned
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, ROOT / "launch" / "plan.py", *_SMALL, "--format=json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # As `| head` does.
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 @pytest.mark.slow

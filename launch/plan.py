@@ -45,7 +45,7 @@ from absl import flags
 
 VALIDATION_IMAGES = 50_000
 CHIPS = (1, 4, 16, 64, 256, 1024)
-_LANES = 128  # Numbers that a TPU has side by side: with fewer images these are channels.
+_LANES = 128  # A TPU computes so many numbers side by side: images, or with fewer channels.
 
 _MODELS = flags.DEFINE_string(
     "models",
@@ -67,8 +67,8 @@ _COMPILED = flags.DEFINE_string(
 _LARGEST_BATCH = flags.DEFINE_bool(
     "largest_batch",
     False,
-    "With --compile: find the largest batch that fits by compiling larger ones, up to half a dozen "
-    "a model. Without, it is estimated, rather too low.",
+    "With --compile: find the largest batch that fits by compiling larger ones, two to a dozen a "
+    "model. Without, it is estimated, rather too low.",
 )
 _ATTAINED = flags.DEFINE_float(
     "attained", 0.55, "Assumed fraction of the roofline that training attains, above 0, at most 1."

@@ -332,18 +332,16 @@ def search_largest_batch(
 
 def _guess(known: dict[int, tuple[bool, float]], fixed_bytes: float, available_bytes: float) -> int:
     """How many examples would fill the memory, by the two known numbers next to that."""
-    near = sorted(known, key=lambda n: abs(known[n][1] - available_bytes))[:2]
-    if len(near) == 1:
+    near = sorted(sorted(known, key=lambda n: abs(known[n][1] - available_bytes))[:2])
+    needed, more = known[near[0]][1], known[near[-1]][1]
+    if more <= needed:  # One number alone, or a larger step that the compiler laid out better.
         return largest_batch(
-            batch_size=near[0],
-            needed_bytes=known[near[0]][1],
+            batch_size=near[-1],
+            needed_bytes=more,
             fixed_bytes=fixed_bytes,
             available_bytes=available_bytes,
         )
-    (one, two), (needed, more) = sorted(near), sorted(known[n][1] for n in near)
-    if needed == more:
-        return 0
-    return int(one + (available_bytes - needed) * (two - one) / (more - needed))
+    return int(near[0] + (available_bytes - needed) * (near[1] - near[0]) / (more - needed))
 
 
 def read_error(error: Exception, seconds: float) -> Compiled:

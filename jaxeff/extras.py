@@ -46,7 +46,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "tfds": ("tensorflow_datasets", "array_record", "importlib_resources"),
     "hf": ("pyarrow",),
-    "gcs": ("gcsfs",),
+    "gcs": ("etils", "fsspec", "gcsfs"),
     "tpu": ("libtpu",),
     "bench": ("torch", "torchvision"),
     "wandb": ("wandb",),

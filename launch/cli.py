@@ -1,5 +1,6 @@
 """How every command starts: flags read, help printed, mistakes answered in one line, exit 2."""
 
+import logging
 import os
 import pathlib
 import select
@@ -49,12 +50,20 @@ _CPU_KERNELS = flags.DEFINE_enum(
 )
 
 
-def make_folder(flag: str, folder: pathlib.Path) -> pathlib.Path:
+def make_folder(flag: str, path: str | os.PathLike) -> pathlib.Path:
     """Makes the folder that a flag names, before anything is computed for it.
 
     Raises:
-      UsageError: it cannot be made, or nothing can be written there.
+      UsageError: it is no folder of this machine, cannot be made, or nothing can be written there.
     """
+    from jaxeff.atomic import is_remote
+
+    if is_remote(path):
+        raise UsageError(
+            f"--{flag}={path}: it must lie on a disk of this machine; what is there can be copied "
+            "by `gcloud storage cp -r`"
+        )
+    folder = pathlib.Path(path).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -111,6 +120,7 @@ def run(
     from jaxeff.ending import end
 
     _prepare_jax()
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # What fails ends in a line of ours.
     try:
         status = main(*subcommand)
     except KeyboardInterrupt:

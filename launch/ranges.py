@@ -50,7 +50,9 @@ class Texts:
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """Names of files or folders, which need not be there."""
+    """Names of files or folders, which need not be there; with `bucket`, also addresses."""
+
+    bucket: bool = False
 
     def problem(self, value: str) -> str | None:
         """What is wrong with a path; None where nothing is."""
@@ -58,13 +60,24 @@ class Paths:
             return "it is empty; give the name of a file or folder, or leave the flag out"
         if any(len(os.fsencode(part)) > 255 for part in pathlib.PurePath(value).parts):
             return "no file has a name of more than 255 bytes"
+        if match := _ADDRESS.match(value):
+            return self._wrong_address(**match.groupdict())
         try:
             pathlib.Path(value).expanduser()
         except RuntimeError:
             return f"there is no user {pathlib.PurePath(value).parts[0][1:]}"
         return None
 
+    def _wrong_address(self, slashes, rest):
+        if not self.bucket:
+            return "it must lie on a disk of this machine"
+        if slashes != "//" or not rest:
+            return "write gs://bucket/folder, or the path of a folder on a disk"
+        return None
 
+
+# A path library makes gs:/bucket of gs://bucket, and a disk a folder called gs: of both.
+_ADDRESS = re.compile(r"(?:gs|s3|file|https?|[A-Za-z][\w+.-]+(?=://)):(?P<slashes>/*)(?P<rest>.*)")
 WHOLE_32_BITS = 2**32 - 1
 _COUNT, _PATH = Numbers(1, 1e9), Paths()
 _POSITIVE = Numbers(0, 1e30, above=True)
@@ -115,10 +128,10 @@ RANGES: dict[str, Numbers | Texts | Paths] = {
     "years": Numbers(0, 80, above=True),
     "hardware_doubling_months": Numbers(1, 1e6),
     # Where it lies.
-    "workdir": _PATH,
-    "data_dir": _PATH,
-    "out": _PATH,
-    "records": _PATH,
+    "workdir": Paths(bucket=True),
+    "data_dir": Paths(bucket=True),
+    "out": Paths(bucket=True),  # For jobs of sweep.py; others refuse it.
+    "records": Paths(bucket=True),
     "import": _PATH,
     "export_sota": _PATH,
     "config": _PATH,

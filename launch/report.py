@@ -37,7 +37,8 @@ from absl import flags
 _RECORDS = flags.DEFINE_list(
     "records",
     ["runs"],
-    "Folders with records in them, or patterns of files; ** stands for any depth.",
+    "Folders with records in them, also gs://bucket/folder, or patterns of files; ** stands for "
+    "any depth.",
 )
 _SHIPPED = flags.DEFINE_bool(
     "shipped", True, "Whether to show the records that come with the package."
@@ -66,7 +67,6 @@ _HARDWARE_DOUBLING_MONTHS = flags.DEFINE_float(
 
 def main() -> int:
     """Writes the report; returns the exit status."""
-    import pathlib
     import sys
 
     from rich.console import Console
@@ -109,7 +109,7 @@ def main() -> int:
     made = analysis.analyse(
         valid, refused, imported, effective, _BASELINE.value, known_spread, shipped
     )
-    out = pathlib.Path(_OUT.value)
+    out = cli.make_folder("out", _OUT.value)
     files.write(made, out)
     print(summary(made))
     print(f"page    {out / 'index.html'}")

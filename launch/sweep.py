@@ -139,7 +139,7 @@ def main() -> int:
     if _KNOWN.value:
         rows, folder = _known_rows(), None
         if flags.FLAGS["out"].present:
-            folder = cli.make_folder("out", pathlib.Path(_OUT.value).expanduser())
+            folder = cli.make_folder("out", _OUT.value)
         print(known.as_markdown(rows))
         if folder is not None:
             sweep_results.write_factors(rows, folder)
@@ -159,7 +159,7 @@ def main() -> int:
         return 0
     if _EMIT.value:
         return _emit(runs)
-    cli.make_folder("out", out)
+    cli.make_folder("out", _OUT.value)
     if _PACK.value is not None:
         cli.make_folder("pack", pathlib.Path(_PACK.value).expanduser().parent)
     failed, budgets = [], {}

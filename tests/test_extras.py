@@ -34,7 +34,7 @@ OF_PARTS = {
     "jaxeff/train": [("train", "wandb", "mlflow")],
     "jaxeff/records": [("train",), ("report",)],
     "jaxeff/measure": [("train",), ("report",)],
-    "jaxeff/report": [("report",)],
+    "jaxeff/report": [("report", "gcs")],
     "models": [("train", "bench")],
     "launch/report.py": [("report",)],
     **{f"launch/{name}.py": [("train",), ("report",)] for name in ("cli", "help_page", "ranges")},

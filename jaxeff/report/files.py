@@ -1,13 +1,16 @@
 """Reads records, and writes the report's files."""
 
+from __future__ import annotations
+
 import fnmatch
 import glob
 import os
 import pathlib
+import typing
 from collections.abc import Sequence
 
-from jaxeff import records
-from jaxeff.atomic import write_atomically
+from jaxeff import extras, records
+from jaxeff.atomic import as_path, is_remote, write_atomically
 from jaxeff.cells import visible
 from jaxeff.errors import UsageError
 from jaxeff.report import audit, exchange, figures, page
@@ -15,17 +18,32 @@ from jaxeff.report.analysis import Analysis
 from jaxeff.report.csv_file import csv_text
 from jaxeff.report.tables import BASELINE
 
+if typing.TYPE_CHECKING:
+    from etils import epath
 
-def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]]:
+
+def find_records(
+    patterns: Sequence[str],
+) -> tuple[list[pathlib.Path | epath.Path], list[str]]:
     """Finds the files that match, each once and in order, and the patterns that match none.
 
-    A pattern that names a folder stands for every `record.json` in it, at any depth. Links to
-    folders are followed; a folder that is reached again, such as by a link to one above it, is not
-    searched again. Hidden files and folders match no `*` or `**`.
+    A pattern that names a folder stands for every `record.json` in it, at any depth, on a disk or
+    in a bucket of Google Cloud Storage. Links to folders are followed; a folder that is reached
+    again, such as by a link to one above it, is not searched again. Hidden files and folders match
+    no `*` or `**`.
+
+    Raises:
+      UsageError: a bucket cannot be read.
     """
     found, found_none = {}, []
     for pattern in patterns:
         path = os.path.expanduser(pattern)
+        if is_remote(pattern):
+            files = [as_path(address) for address in _in_bucket(pattern)]
+            if not files:
+                found_none.append(pattern)
+            found |= {os.fspath(file): file for file in files}
+            continue
         if "\0" in path:  # No name of a file holds it, and the system refuses to look.
             found_none.append(pattern)
             continue
@@ -39,8 +57,32 @@ def find_records(patterns: Sequence[str]) -> tuple[list[pathlib.Path], list[str]
     return list(found.values()), found_none
 
 
+def _in_bucket(pattern):
+    """Addresses of the files that `pattern`, or a folder of that name, stands for."""
+    flag = f"--records={pattern}"
+    if not pattern.startswith("gs://"):
+        raise UsageError(f"{flag}: records are read from a disk and from gs://bucket/folder")
+    extras.require("gcs", flag)
+    import fsspec  # With `gcs`; epath has no `**`.
+
+    try:
+        bucket = fsspec.filesystem("gs")
+        if bucket.isdir(pattern):
+            pattern = f"{pattern.rstrip('/')}/**/record.json"
+        matches = sorted(bucket.glob(pattern))
+    except FileNotFoundError as error:
+        raise UsageError(f"{flag}: there is no such bucket") from error
+    except Exception as error:  # Of the network, of credentials.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(
+            f"{flag}: cannot be read ({reason}); give a folder in a bucket that can, or `gcloud "
+            "auth application-default login` first"
+        ) from error
+    return [f"gs://{match}" for match in matches if "/." not in match]
+
+
 def read_records(
-    paths: Sequence[pathlib.Path], progress=iter
+    paths: Sequence[pathlib.Path | epath.Path], progress=iter
 ) -> tuple[list[records.Record], list[str]]:
     """Reads valid records, and says why each other file is none or was read before.
 

@@ -149,6 +149,13 @@ def test_nonsense_is_refused_in_one_line_or_means_something(flags_of, command, k
         ("train", f"--seed={2**32}", "--seed"),
         ("train", "--eval_every=1e-9", "give 0.0001 to"),
         ("train", "--workdir=~nobody-of-that-name/x", "there is no user nobody-of-that-name"),
+        ("train", "--workdir=gs:/bucket/run", "write gs://bucket/folder"),
+        ("train", "--workdir=gs://", "write gs://bucket/folder"),
+        ("evaluate", "--workdir=s3:bucket", "write gs://bucket/folder"),
+        ("report", "--records=runs,gs:/bucket/runs", "write gs://bucket/folder"),
+        ("report", "--export_sota=gs://bucket/x.csv", "on a disk of this machine"),
+        ("plan", "--compiled=gs:/bucket/x", "on a disk of this machine"),
+        ("sweep", "--pack=s3://bucket/x", "on a disk of this machine"),
         ("train", "--coordinator_address=x", "give HOST:PORT"),
         ("train", f"--batch_size={'9' * 20}", "--batch_size"),
         ("plan", "--price_per_chip_hour=nan", "give a number"),
@@ -169,6 +176,9 @@ def test_what_was_once_a_traceback_names_what_to_give(flags_of, command, argumen
     ("command", "arguments", "words"),
     [
         ("report", ["--out=", "--records=none"], ("--out", "empty")),
+        ("report", ["--out=gs://b/x"], ("--out=gs://b/x", "on a disk of this machine")),
+        ("sweep", ["--models=alexnet", "--out=gs://b/x"], ("--out=gs://b/x", "on a disk")),
+        ("sweep", ["--known", "--out=gs://b/x"], ("--out=gs://b/x", "on a disk")),
         (
             "train",
             ["--model=alexnet", "--batch_size=2000", "--workdir=/dev/null/x"],

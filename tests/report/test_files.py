@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from jaxeff.atomic import write_atomically
 from jaxeff.errors import UsageError
 from jaxeff.records.files import LARGEST_BYTES
 from jaxeff.report import exchange, files
@@ -14,6 +15,7 @@ from jaxeff.report.analysis import analyse
 from jaxeff.report.charts import page_data
 from jaxeff.report.csv_file import csv_text
 from jaxeff.report.tables import Table
+from tests.launch.bucket import served_bucket
 from tests.records.example import run
 
 
@@ -44,6 +46,31 @@ def test_a_folder_stands_for_the_records_in_it(tmp_path):
     assert files.find_records([str(strange / "0")]) == (paths[:1], [])
     (tmp_path / "empty").mkdir()
     assert files.find_records([f"{tmp_path}/empty"])[0] == []
+
+
+def test_records_are_found_and_read_in_a_bucket(monkeypatch):
+    with served_bucket() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        for name in ("runs/a", "runs/b/c", "others"):
+            text = json.dumps(run(name).to_json())
+            write_atomically(f"gs://bucket/{name}/record.json", text.encode())
+        write_atomically("gs://bucket/runs/a/other.json", b"{}")
+        runs = ["gs://bucket/runs/a/record.json", "gs://bucket/runs/b/c/record.json"]
+        for pattern in ("gs://bucket/runs", "gs://bucket/runs/", "gs://bucket/r*/**/record.json"):
+            found, found_none = files.find_records([pattern])
+            assert [os.fspath(path) for path in found] == runs
+            assert found_none == []
+        found, found_none = files.find_records(["gs://bucket/none", "gs://bucket/*/record.json"])
+        assert [os.fspath(path) for path in found] == ["gs://bucket/others/record.json"]
+        assert found_none == ["gs://bucket/none"]
+        valid, refused = files.read_records(files.find_records(["gs://bucket"])[0])
+        assert sorted(record.model.name for record in valid) == ["others", "runs/a", "runs/b/c"]
+        assert refused == []
+        with pytest.raises(UsageError, match=r"gs://none/runs/.*: there is no such bucket"):
+            files.find_records(["gs://none/runs/*/record.json"])
+    with pytest.raises(UsageError, match="from a disk and from gs://bucket/folder"):
+        files.find_records(["s3://bucket/runs"])
 
 
 def test_folders_that_lead_to_each_other_are_searched_once(tmp_path):

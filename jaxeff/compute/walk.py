@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jax import ShapeDtypeStruct, make_jaxpr
+from jax import ShapeDtypeStruct, lax, make_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
@@ -357,11 +357,38 @@ class _Walker:
             replace(place, times_per_device=place.times_per_device * times)
             for times in ((1, 1) if trips is None else (trips + 1, trips))
         )
-        test = self.body(_opened(params["cond_jaxpr"]), constants[:begin] + carried, each_test)
+        condition = _opened(params["cond_jaxpr"])
+        test = self.body(condition, constants[:begin] + carried, each_test)
         outputs = self.body(_opened(params["body_jaxpr"]), constants[begin:] + carried, each_pass)
+        if condition[0].outvars[0].aval.shape:
+            read = constants + carried
+            test, outputs = self.of_a_batch(eqn, test, outputs, read, each_test, each_pass)
         self.found.kept.update(test)
         self.found.carries += zip(outputs, carried, strict=True)
         return self.renumbered(outputs, keep_scalars=False)
+
+    def of_a_batch(
+        self,
+        eqn: JaxprEqn,
+        test: list[int],
+        outputs: list[int],
+        inputs: list[int],
+        each_test: Place,
+        each_pass: Place,
+    ) -> tuple[list[int], list[int]]:
+        """Adds what JAX adds to a loop whose condition `vmap` has given a value for each example.
+
+        The loop goes on while one of them does, and a pass computes the condition again to select
+        the examples that it changes.
+        """
+        begin, end = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        condition = _opened(eqn.params["cond_jaxpr"])
+        carried = inputs[begin + end :]
+        test = self.body(_any(condition), test, each_test)
+        goes_on = self.body(condition, inputs[:begin] + carried, each_pass)
+        shapes = [_shape(var) for var in eqn.outvars]
+        selection = _selection(_shape(condition[0].outvars[0]), shapes)
+        return test, self.body(selection, [*goes_on, *outputs, *carried], each_pass)
 
     def cond(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
         branches = [_opened(branch) for branch in eqn.params["branches"]]
@@ -542,6 +569,30 @@ def _expanded(eqn: JaxprEqn) -> _Program:
     program = make_jaxpr(bind)(*shapes)
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars), instantiate=True)
     return jaxpr, program.consts
+
+
+def _shape(var: Var) -> ShapeDtypeStruct:
+    return ShapeDtypeStruct(var.aval.shape, var.aval.dtype)
+
+
+def _any(condition: _Program) -> _Program:
+    """Whether one of the values of a condition is true."""
+    predicate = _shape(condition[0].outvars[0])
+    axes = tuple(range(len(predicate.shape)))
+    return _opened(make_jaxpr(lambda p: lax.reduce_or_p.bind(p, axes=axes))(predicate))
+
+
+def _selection(predicate: ShapeDtypeStruct, shapes: Sequence[ShapeDtypeStruct]) -> _Program:
+    """Of the values after a pass and before it, those after it where the predicate is true."""
+    axes = tuple(range(len(predicate.shape)))
+
+    def select(goes_on, after, before):
+        return [
+            lax.select(lax.broadcast_in_dim(goes_on, new.shape, axes), new, old)
+            for new, old in zip(after, before, strict=True)
+        ]
+
+    return _opened(make_jaxpr(select)(predicate, list(shapes), list(shapes)))
 
 
 def _opened(program: Jaxpr | ClosedJaxpr) -> _Program:

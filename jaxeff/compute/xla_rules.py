@@ -64,6 +64,8 @@ def rule(eqn: JaxprEqn) -> Rule:
     if name in _ELEMENTWISE:
         if name == "select_n" and eqn.invars[0].aval.dtype.kind != "b":
             return _measured(eqn)  # XLA compares with the number of each case first
+        if name == "select_n" and not isinstance(eqn.outvars[0].aval.dtype, np.dtype):
+            return _measured(eqn)  # A random key is several numbers.
         return Rule(ELEMENTWISE, _out(eqn))
     if name == "pow" and eqn.invars[1].aval.dtype.kind in "iu":
         return Rule(ELEMENTWISE, _size(eqn.invars[1]), _out(eqn))

@@ -1,6 +1,7 @@
 """How often the walk counts what calls, loops, branches and device maps hold."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -332,6 +333,7 @@ def test_what_cannot_be_counted_is_an_error_and_no_number():
 
 FOUR_DEVICES = """
 import json
+import math
 import jax, jax.numpy as jnp
 from jax import lax
 from jaxeff.compute import count_macs, step_cost, xla_flops
@@ -402,3 +404,36 @@ def step_on_this_machine():
 
     cost = step_cost(one, shape(4, 4), shape(20, 4))
     return [cost.xla_flops, cost.unexplained]
+
+
+def _solve(a, b):
+    return lax.while_loop(lambda x: ((a @ x - b) ** 2).sum() > 1e-6, lambda x: x - (a @ x - b), b)
+
+
+def test_a_loop_that_ends_by_example_computes_its_condition_in_each_pass_too():
+    one = step_cost(_solve, shape(8, 8), shape(8))
+    assert one.macs == 2 * 64
+    cost = step_cost(jax.vmap(_solve), shape(5, 8, 8), shape(5, 8))
+    assert cost.macs == 5 * 3 * 64
+    # Beside both conditions and the pass: whether one of five goes on, and a selection.
+    each = 2 * (128 + 8 + 8 + 7 + 1) + 128 + 8 + 8
+    assert cost.operations == 5 * each + 4 + 5 * 8
+    assert cost.xla_flops == cost.flops
+    assert cost.unexplained == 0
+    # Ten passes and eleven tests.
+    counted = step_cost(jax.vmap(_solve), shape(5, 8, 8), shape(5, 8), trip_counts={"while": 10})
+    assert counted.macs == 5 * 64 * (10 + 10 + 11)
+
+
+@pytest.mark.parametrize("lengths", [(0,), (0, 0)])
+def test_loops_of_a_batch_leave_nothing_unexplained(lengths):
+    def power(x, n):
+        return lax.fori_loop(0, n, lambda i, c: (jnp.tanh(c[0] @ c[1]), c[1] + i), (x, x))
+
+    n = (3, 5)[: len(lengths)]
+    fn = power
+    for _ in lengths:
+        fn = jax.vmap(fn)
+    cost = step_cost(fn, shape(*n, 4, 4), jax.ShapeDtypeStruct(n, jnp.int32))
+    assert cost.macs == math.prod(n) * 64
+    assert cost.unexplained == 0

@@ -84,6 +84,19 @@ def test_tables_by_slice_are_of_the_answers(answers, flops_of_an_image):
     assert seen == 2 * sum(key[2:] == ("bfloat16", 256) for key in answers)
 
 
+def test_the_table_of_float32_is_of_the_answers(answers, flops_of_an_image):
+    ((_, _, rows),) = [each for each in _tables() if "float32, v5e" in each[0]]
+    assert {row[0] for row in rows} == {key[0] for key in answers if key[2] == "float32"}
+    for model, *cells, ratio in rows:
+        seconds = []
+        for dtype, gib, rate in zip(("float32", "bfloat16"), cells[::2], cells[1::2], strict=True):
+            answer = answers[model, "TPU v5e", dtype, 256]
+            assert _number(gib) == round(answer["needed_bytes"] / 2**30, 2)
+            flops = flops_of_an_image[model]
+            seconds.append(_check_rate(rate, answer, "TPU v5e", dtype, flops, 256).seconds)
+        assert _number(ratio) == pytest.approx(seconds[0] / seconds[1], abs=0.006)
+
+
 def test_the_table_of_a_large_batch_is_of_the_answers(answers, flops_of_an_image):
     ((_, _, rows),) = [each for each in _tables() if "batch 2 048" in each[0]]
     assert len(rows) == 16

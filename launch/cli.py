@@ -75,6 +75,17 @@ def make_folder(flag: str, path: str | os.PathLike) -> pathlib.Path:
     return folder
 
 
+def refuse_beside(flag: str, others: Sequence[str]) -> None:
+    """Refuses flags that say nothing where `flag` is given, and would be ignored.
+
+    Raises:
+      UsageError: names the first of them that is given.
+    """
+    for other in others:
+        if flags.FLAGS[other].present:
+            raise UsageError(f"--{other} says nothing beside --{flag}: leave it out")
+
+
 def run(
     main,
     module_docstring: str,

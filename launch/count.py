@@ -44,7 +44,10 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Number of classes.", lower_bound=1)
 _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json", "csv"], "How to print the costs.")
 _FN = flags.DEFINE_string(
-    "fn", None, "FILE.py:FUNCTION to count; FUNCTION_arguments() in that file makes its arguments."
+    "fn",
+    None,
+    "FILE.py:FUNCTION to count; FUNCTION_arguments() in that file makes its arguments, and a dict "
+    "FUNCTION_trip_counts says how often its while loops run.",
 )
 _BREAKDOWN = flags.DEFINE_bool("breakdown", False, "Print a table of layers, for one model.")
 
@@ -57,6 +60,8 @@ def main() -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
     if _FN.value is not None:
+        sizes = ("image_size", "batch_size", "num_classes")
+        cli.refuse_beside("fn", ("models", "model_args", *sizes, "breakdown", "format"))
         _print_as_it_is(str(function_cost(_FN.value)))
         return 0
 
@@ -105,9 +110,12 @@ def function_cost(place: str):
             "arguments"
         )
     arguments = make_arguments()
+    trip_counts = user_file.constant(f"{name}_trip_counts") or {}
+    if not isinstance(trip_counts, dict):
+        raise UsageError(f"--fn={place}: {name}_trip_counts is no dict")
     if isinstance(arguments, dict):
-        return compute.step_cost(function, **arguments)
-    return compute.step_cost(function, *arguments)
+        return compute.step_cost(function, **arguments, trip_counts=trip_counts)
+    return compute.step_cost(function, *arguments, trip_counts=trip_counts)
 
 
 def count(model, *, image_size: int, batch_size: int, num_classes: int) -> dict:

@@ -137,6 +137,8 @@ def main() -> int:
     from jaxeff.measure import known
 
     if _KNOWN.value:
+        of_runs = ("models", "recipe", "seeds", "train_flags", "reference", "data_dir", "until")
+        cli.refuse_beside("known", of_runs)
         rows, folder = _known_rows(), None
         if flags.FLAGS["out"].present:
             folder = cli.make_folder("out", _OUT.value)

@@ -97,7 +97,7 @@ _RECIPE = flags.DEFINE_string(
     "cifar (small for tens of thousands of images: batches of 256, ten epochs), large_batch (LARS "
     "for batches of thousands; a departure from the paper), or a file of your own, FILE.py, whose "
     "recipe(model_name, steps_per_epoch) returns a jaxeff.train.Recipe. Default: small for "
-    "the bundled data sets, paper otherwise.",
+    "data in memory (digits, arrays, synthetic), paper otherwise.",
 )
 _LR = flags.DEFINE_float("lr", None, "Highest learning rate. Default: by recipe and model.")
 _TARGET = flags.DEFINE_string(

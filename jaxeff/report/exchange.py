@@ -99,7 +99,7 @@ def export(
             if not math.isfinite(estimate.value):
                 missing = result.remark
             elif factor is None:
-                missing = f"{baseline} did not get to this level"
+                missing = f"no run of {baseline} among the records got to this level"
             elif publications.date_of(result.first) is None:
                 missing = "no date of publication is known (PUBLISHED in the model's file)"
             else:

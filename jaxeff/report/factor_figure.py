@@ -101,7 +101,8 @@ def _draw(axes, rows):
     for name in dict.fromkeys(name for _, name, _ in bars):
         colour, marker, face, _ = kinds[name]
         axes.plot([], [], marker, color=colour, markerfacecolor=face, label=name)
-    axes.legend(fontsize=7, loc="best")
+    if bars:
+        axes.legend(fontsize=7, loc="best")
 
 
 def _short_names(names):

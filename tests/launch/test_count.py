@@ -85,6 +85,32 @@ def test_a_users_function_is_counted_with_the_arguments_that_its_file_makes(tmp_
     assert "64" in forward.stdout.split(), forward.stderr
 
 
+WHILE_STEP = """
+import jax.numpy as jnp
+from jax import lax
+
+def step(x):
+    return lax.while_loop(lambda c: c.sum() < 9, lambda c: c @ c, x)
+
+def step_arguments():
+    return (jnp.ones((4, 4)),)
+"""
+
+
+def test_a_users_file_says_how_often_its_while_loops_run(tmp_path):
+    file = tmp_path / "mystep.py"
+    file.write_text(WHILE_STEP + "step_trip_counts = {'while': 7}\n")
+    finished = run_quickly("count", f"--fn={file}:step")
+    assert "448" in finished.stdout.split(), finished.stderr
+    file.write_text(WHILE_STEP + "step_trip_counts = {'none': 7}\n")
+    assert_one_line_and_exit_2(run_quickly("count", f"--fn={file}:step"), "none", "while")
+    file.write_text(WHILE_STEP + "step_trip_counts = 7\n")
+    assert_one_line_and_exit_2(run_quickly("count", f"--fn={file}:step"), "no dict")
+    for ignored in ("--models=alexnet", "--format=json", "--batch_size=8", "--breakdown"):
+        refused = run_quickly("count", f"--fn={file}:step", ignored)
+        assert_one_line_and_exit_2(refused, ignored.partition("=")[0], "beside --fn")
+
+
 def test_a_users_file_without_what_it_needs_is_one_line(tmp_path):
     file = tmp_path / "mystep.py"
     file.write_text(NNX_STEP)

@@ -255,6 +255,9 @@ def test_what_is_known_is_printed_for_a_data_set_and_a_level(tmp_path):
     assert_one_line_and_exit_2(other, "--dataset=cifar100", "cifar10-jpeg, digits")
     both = run_quickly("sweep", "--known", "--dataset=cifar10-jpeg", "--target=top1:0.9")
     assert_one_line_and_exit_2(both, "--dataset=cifar10-jpeg", "measurements to top1:0.9 on digits")
+    for ignored in ("--reference=resnet18", "--models=alexnet", "--seeds=0", "--recipe=cifar"):
+        refused = run_quickly("sweep", "--known", ignored)
+        assert_one_line_and_exit_2(refused, ignored.partition("=")[0], "beside --known")
     harder = run_quickly("sweep", "--known", "--target=top1:0.99")
     assert_one_line_and_exit_2(harder, "top1:0.99", "those on cifar10-jpeg to top1:0.72")
 

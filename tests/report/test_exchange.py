@@ -186,7 +186,7 @@ def test_a_row_has_the_date_and_link_of_its_file_and_what_lacks_a_date_or_a_base
     # They cross in the second, the second and the first hundred images.
     assert [float(row["Reduction Factor"]) for row in rows] == [1, 0.01, 3]
     assert analysis.count("Not among the rows") == 2
-    assert "alexnet did not get to this level" in analysis
+    assert "no run of alexnet among the records got to this level" in analysis
     assert "no date of publication is known" in analysis
 
 

@@ -2,7 +2,7 @@
 
     python examples/my_data.py shapes.npz
     jaxeff train --model=shufflenet_v2_x0_5 --dataset=arrays --data_dir=shapes.npz \\
-        --image_size=32 --target=top1:0.95
+        --image_size=64 --target=top1:0.95
 
 writes one file with `train_images`, `train_labels`, `validation_images` and `validation_labels`,
 images uint8 `[N, H, W, 3]` and labels whole numbers from 0, and trains on it. With `images` and

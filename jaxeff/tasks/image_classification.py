@@ -198,7 +198,11 @@ class ImageClassification:
         return {"": (images,), FLIP: (images, images[:, :, ::-1])}
 
     def loss(self, outputs: jax.Array, batch: Batch, collections: Mapping[str, Any]):
-        """Mean cross entropy in nats, and 0.3 times that of each auxiliary classifier."""
+        """Mean cross entropy in nats, 0.3 times that of each auxiliary classifier, other terms.
+
+        A module puts logits `[N, num_classes]` of a classifier, or a scalar that is added as it is,
+        into its collection `auxiliary`.
+        """
 
         def mean_loss(logits):
             if self.loss_function is not None:
@@ -206,8 +210,8 @@ class ImageClassification:
             return cross_entropy(logits, batch["label"], self.label_smoothing).mean()
 
         loss = mean_loss(outputs)
-        for logits in jax.tree.leaves(collections.get("auxiliary", {})):
-            loss += AUXILIARY_WEIGHT * mean_loss(logits)
+        for term in jax.tree.leaves(collections.get("auxiliary", {})):
+            loss += term if term.ndim == 0 else AUXILIARY_WEIGHT * mean_loss(term)
         return loss
 
     def example_metrics(self, outputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:

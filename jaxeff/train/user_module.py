@@ -138,10 +138,11 @@ def kept_collections(
             for found in (before, after)
         ]
         if shapes[0] != shapes[1]:
+            sown = " or ".join(map(repr, of_one_pass))
             raise UsageError(
                 f"{describe(module)} writes into its collection {name!r} in training what it did "
                 "not create at the start, where it is called with train=False: create the same "
-                f"variables in both; what it sows belongs into {of_one_pass[0]!r}"
+                f"variables in both; what it sows belongs into {sown}"
             )
     return {name: after[name] for name in before}
 

@@ -53,6 +53,14 @@ def test_auxiliary_classifiers_add_three_tenths_of_their_loss(task):
     np.testing.assert_allclose(both, alone + 0.3 * other, rtol=1e-6)
 
 
+def test_a_scalar_among_the_auxiliary_terms_is_added_as_it_is(task):
+    batch = {"image": jnp.zeros((2, 4, 4, 3)), "label": jnp.array([0, 1])}
+    main = jnp.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    terms = {"auxiliary": {"block": {"balance": (jnp.float32(0.25),)}}}
+    alone = task.loss(main, batch, {})
+    assert task.loss(main, batch, terms) == pytest.approx(alone + 0.25)
+
+
 def test_a_batch_is_what_the_task_says_it_is(task):
     options = data.StreamOptions(batch_size=6)
     batches = task.train_batches(options, data.Shard())

@@ -94,6 +94,7 @@ def main() -> int:
         console = Console(stderr=True)
         return track(items, "reading records", console=console, disable=not console.is_terminal)
 
+    out = cli.make_folder("out", _OUT.value)
     valid, refused = files.read_records(paths, progress)
     for line in refused:
         print(f"left out: {line}", file=sys.stderr)
@@ -109,7 +110,6 @@ def main() -> int:
     made = analysis.analyse(
         valid, refused, imported, effective, _BASELINE.value, known_spread, shipped
     )
-    out = cli.make_folder("out", _OUT.value)
     files.write(made, out)
     print(summary(made))
     print(f"page    {out / 'index.html'}")

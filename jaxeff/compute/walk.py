@@ -358,37 +358,20 @@ class _Walker:
             for times in ((1, 1) if trips is None else (trips + 1, trips))
         )
         condition = _opened(params["cond_jaxpr"])
-        test = self.body(condition, constants[:begin] + carried, each_test)
+        tested = constants[:begin] + carried
+        test = self.body(condition, tested, each_test)
         outputs = self.body(_opened(params["body_jaxpr"]), constants[begin:] + carried, each_pass)
-        if condition[0].outvars[0].aval.shape:
-            read = constants + carried
-            test, outputs = self.of_a_batch(eqn, test, outputs, read, each_test, each_pass)
+        predicate = _shape(condition[0].outvars[0])
+        if predicate.shape:
+            # By `vmap` each example has a condition. The loop goes on while one of them holds, and
+            # a pass computes them again to select the examples that it changes.
+            test = self.body(_any(predicate), test, each_test)
+            goes_on = self.body(condition, tested, each_pass)
+            selection = _selection(predicate, [_shape(var) for var in eqn.outvars])
+            outputs = self.body(selection, [*goes_on, *outputs, *carried], each_pass)
         self.found.kept.update(test)
         self.found.carries += zip(outputs, carried, strict=True)
         return self.renumbered(outputs, keep_scalars=False)
-
-    def of_a_batch(
-        self,
-        eqn: JaxprEqn,
-        test: list[int],
-        outputs: list[int],
-        inputs: list[int],
-        each_test: Place,
-        each_pass: Place,
-    ) -> tuple[list[int], list[int]]:
-        """Adds what JAX adds to a loop whose condition `vmap` has given a value for each example.
-
-        The loop goes on while one of them does, and a pass computes the condition again to select
-        the examples that it changes.
-        """
-        begin, end = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-        condition = _opened(eqn.params["cond_jaxpr"])
-        carried = inputs[begin + end :]
-        test = self.body(_any(condition), test, each_test)
-        goes_on = self.body(condition, inputs[:begin] + carried, each_pass)
-        shapes = [_shape(var) for var in eqn.outvars]
-        selection = _selection(_shape(condition[0].outvars[0]), shapes)
-        return test, self.body(selection, [*goes_on, *outputs, *carried], each_pass)
 
     def cond(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
         branches = [_opened(branch) for branch in eqn.params["branches"]]
@@ -575,14 +558,13 @@ def _shape(var: Var) -> ShapeDtypeStruct:
     return ShapeDtypeStruct(var.aval.shape, var.aval.dtype)
 
 
-def _any(condition: _Program) -> _Program:
-    """Whether one of the values of a condition is true."""
-    predicate = _shape(condition[0].outvars[0])
+def _any(predicate: ShapeDtypeStruct) -> _Program:
+    """Whether one of the values is true."""
     axes = tuple(range(len(predicate.shape)))
     return _opened(make_jaxpr(lambda p: lax.reduce_or_p.bind(p, axes=axes))(predicate))
 
 
-def _selection(predicate: ShapeDtypeStruct, shapes: Sequence[ShapeDtypeStruct]) -> _Program:
+def _selection(predicate: ShapeDtypeStruct, shapes: list[ShapeDtypeStruct]) -> _Program:
     """Of the values after a pass and before it, those after it where the predicate is true."""
     axes = tuple(range(len(predicate.shape)))
 
@@ -592,7 +574,7 @@ def _selection(predicate: ShapeDtypeStruct, shapes: Sequence[ShapeDtypeStruct]) 
             for new, old in zip(after, before, strict=True)
         ]
 
-    return _opened(make_jaxpr(select)(predicate, list(shapes), list(shapes)))
+    return _opened(make_jaxpr(select)(predicate, shapes, shapes))
 
 
 def _opened(program: Jaxpr | ClosedJaxpr) -> _Program:

@@ -50,8 +50,15 @@ _CPU_KERNELS = flags.DEFINE_enum(
 )
 
 
-def make_folder(flag: str, path: str | os.PathLike) -> pathlib.Path:
+def make_folder(
+    flag: str, path: str | os.PathLike, given: str | os.PathLike | None = None
+) -> pathlib.Path:
     """Makes the folder that a flag names, before anything is computed for it.
+
+    Args:
+      flag: its name.
+      path: of the folder.
+      given: value of the flag, where that is a file in the folder.
 
     Raises:
       UsageError: it is no folder of this machine, cannot be made, or nothing can be written there.
@@ -70,7 +77,8 @@ def make_folder(flag: str, path: str | os.PathLike) -> pathlib.Path:
             pass
     except OSError as error:
         raise UsageError(
-            f"--{flag}={folder}: cannot be written ({error.strerror}); give a folder that can"
+            f"--{flag}={given or folder}: cannot be written ({error.strerror}); give a folder that "
+            "can"
         ) from error
     return folder
 

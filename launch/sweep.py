@@ -155,6 +155,7 @@ def main() -> int:
     precision = None if _UNTIL.value is None else _parse_fraction("until", _UNTIL.value)
     closely = _parse_fraction("budget_precision", _BUDGET_PRECISION.value)
     configurations = _configurations(out, metric, levels)
+    _check_reference(configurations)
     runs = [run for c in configurations for run in map(c.run, seeds)]
     if _DRY_RUN.value:
         sweep_results.print_plan(runs, _PARALLEL.value)
@@ -163,7 +164,7 @@ def main() -> int:
         return _emit(runs)
     cli.make_folder("out", _OUT.value)
     if _PACK.value is not None:
-        cli.make_folder("pack", pathlib.Path(_PACK.value).expanduser().parent)
+        cli.make_folder("pack", pathlib.Path(_PACK.value).expanduser().parent, given=_PACK.value)
     failed, budgets = [], {}
     with sweep_runs.Pool(_PARALLEL.value, _KEEP_CHECKPOINTS.value) as pool:
         while runs and not pool.interrupted:
@@ -239,6 +240,20 @@ def _configurations(out, metric, levels):
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"two configurations are both called {twice.pop()}: rename a file")
     return found
+
+
+def _check_reference(configurations):
+    """Before anything is run for it: a reference that was asked for is one of the sweep."""
+    from jaxeff.errors import UsageError
+
+    names = [configuration.name for configuration in configurations]
+    models = list(dict.fromkeys(c.model.rpartition(":")[2] for c in configurations))
+    given = flags.FLAGS["reference"].present and not _FIND_LEVEL.value
+    if given and _REFERENCE.value not in (*names, *models):
+        raise UsageError(
+            f"--reference={_REFERENCE.value}: the models here are {', '.join(models)}; several "
+            "sweeps are compared by report.py --records=OUT,OTHER --baseline=MODEL"
+        )
 
 
 def _eval_every(dataset, folder):

@@ -23,7 +23,7 @@ ASSUMED_UTILIZATION = 0.3
 
 
 def print_plan(runs: list[sweep_runs.Run], parallel: int) -> None:
-    """Lists the runs, and how long what is missing takes at most.
+    """Lists the runs, and how long what is missing takes through whole schedules.
 
     Runs of the same configuration tell their time. The others are counted, and divided by what runs
     of the same model, else of all models of this sweep, computed a second; before the first run has
@@ -46,10 +46,14 @@ def print_plan(runs: list[sweep_runs.Run], parallel: int) -> None:
             continue
         print(f"{run.name}: {_clock(seconds[run.configuration])}")
     whole = _clock(sum(seconds[run.configuration] for run in runs if not run.is_done) / parallel)
-    print(f"{len(runs)} runs; what is missing takes {whole} at most (h:mm:ss)", end="")
+    print(
+        f"{len(runs)} runs; whole schedules of what is missing take about {whole} (h:mm:ss)", end=""
+    )
     if missing and not any(done.values()):
         print(
-            f", if they attain {ASSUMED_UTILIZATION:g} of the peak: the first to end tells", end=""
+            f", compilation and evaluation aside, if they attain {ASSUMED_UTILIZATION:g} of the "
+            "peak: the first to end tells",
+            end="",
         )
     print()
 
@@ -151,11 +155,12 @@ def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
     path = write_factors(rows, out)
     for row in rows:
         missed = f", {row.train_flops.missed} never got there" if row.train_flops.missed else ""
-        print(f"\n{row.name}: {len(row.records)} seeds to {row.metric} {row.level:g}{missed}")
+        seeds = f"{len(row.records)} seed{'s' * (len(row.records) != 1)}"
+        print(f"\n{row.name}: {seeds} to {row.metric} {row.level:g}{missed}")
         print(f"  compute  {measure.text(row.train_flops)} FLOPs, ", end="")
         print(f"at epoch {measure.text(row.epochs)}")
         if row.factor is not None and row.name != row.reference:
-            print(f"  factor   {measure.text(row.factor)} x less than {row.reference}")
+            print(f"  factor   {measure.factor_text(row.factor)} x less than {row.reference}")
         if row.budget is None:
             continue
         print(f"  budget   {measure.text(row.budget.train_flops)} FLOPs, ", end="")
@@ -164,7 +169,9 @@ def show(rows: list[measure.Row], reference: str, out: pathlib.Path) -> None:
         print(f"lengths that end at the level: {', '.join(tried)}; ", end="")
         print(f"the search took {row.budget.spent_flops:.3g} FLOPs")
         if row.budget_factor is not None and row.name != row.reference:
-            print(f"           {measure.text(row.budget_factor)} x less than {row.reference}")
+            print(
+                f"           {measure.factor_text(row.budget_factor)} x less than {row.reference}"
+            )
     print()
     if not any(row.reference for row in rows):
         print(f"{reference} was not measured, so there are no factors: --reference=NAME")

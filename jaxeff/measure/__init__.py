@@ -21,7 +21,7 @@ from jaxeff.measure.interval import (
 from jaxeff.measure.known import Spread, known_spread
 from jaxeff.measure.level import Proposal, propose_level
 from jaxeff.measure.order import Agreement, rank_agreement
-from jaxeff.measure.table import Row, as_csv, table, text
+from jaxeff.measure.table import Row, as_csv, factor_text, table, text
 
 __all__ = [
     "EVALUATED_EVERY",
@@ -39,6 +39,7 @@ __all__ = [
     "compute_to_level",
     "crossing",
     "factor",
+    "factor_text",
     "first_length",
     "is_of_search",
     "known_spread",

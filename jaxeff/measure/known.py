@@ -17,7 +17,7 @@ from jaxeff import records
 from jaxeff.errors import UsageError
 from jaxeff.measure.budget import budget, is_of_search
 from jaxeff.measure.interval import Estimate
-from jaxeff.measure.table import Row, table
+from jaxeff.measure.table import Row, factor_text, table, text
 from jaxeff.records import Record
 
 
@@ -182,26 +182,18 @@ def _table(rows):
         cells = [
             row.name,
             f"{seeds}, {missed} missed" if missed else f"{seeds}",
-            _text(row.epochs),
-            _text(row.train_flops),
-            "the reference" if is_reference else _text(row.factor if arrived else None),
+            text(row.epochs),
+            text(row.train_flops),
+            "the reference" if is_reference else _factor(row.factor if arrived else None),
         ]
         if with_budgets:
             cells += [
-                _text(row.budget.epochs if row.budget else None),
-                "the reference" if is_reference and row.budget else _text(row.budget_factor),
+                text(row.budget.epochs) if row.budget else "",
+                "the reference" if is_reference and row.budget else _factor(row.budget_factor),
             ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _text(estimate: Estimate | None):
-    if estimate is None or math.isnan(estimate.value):
-        return ""
-    if estimate.low is None:
-        return f"{_number(estimate.value)} (no interval)"
-    return f"{_number(estimate.value)} ({_number(estimate.low)} to {_number(estimate.high)})"
-
-
-def _number(number):
-    return "never" if math.isinf(number) else f"{number:.3g}"
+def _factor(estimate: Estimate | None):
+    return "" if estimate is None or math.isnan(estimate.value) else factor_text(estimate)

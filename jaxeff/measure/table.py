@@ -165,15 +165,27 @@ def as_csv(rows: Sequence[Row]) -> str:
     return buffer.getvalue()
 
 
-def text(estimate: Estimate | None, digits: int = 3) -> str:
-    """An estimate as people read it: `1.35 (1.2 to 1.5)`."""
+def text(estimate: Estimate | None, infinite: str = "never") -> str:
+    """An estimate as people read it: `1.35 (1.2 to 1.5)`, `never (6.2 to never)`.
+
+    Args:
+      estimate: of compute, epochs or a factor; None is not known.
+      infinite: what an infinite number is called, which of a factor is not "never".
+    """
     if estimate is None or math.isnan(estimate.value):
         return "not known"
-    value = "never" if math.isinf(estimate.value) else f"{estimate.value:.{digits}g}"
+
+    def number(value):
+        return infinite if math.isinf(value) else f"{value:.3g}"
+
     if estimate.low is None or estimate.high is None:
-        return f"{value} (no interval of {estimate.seeds})"
-    high = "?" if math.isinf(estimate.high) else f"{estimate.high:.{digits}g}"
-    return f"{value} ({estimate.low:.{digits}g} to {high})"
+        return f"{number(estimate.value)} (no interval)"
+    return f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)})"
+
+
+def factor_text(estimate: Estimate | None) -> str:
+    """A factor as people read it: infinite where the reference alone never got there."""
+    return text(estimate, infinite="infinite")
 
 
 def _processor(record):

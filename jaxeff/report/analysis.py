@@ -111,6 +111,7 @@ def analyse(
         _next_table(conventions),
         _confounder_table(conventions),
         _inference_table(costs),
+        _imported_table(imported),
     ]
     results, comparisons, findings = {}, [], []
     if every:
@@ -276,6 +277,19 @@ def _inference_table(costs):
         "model reaches the level is taken from the paper."
     )
     return Table("inference", "Inference: less compute to use a network", columns, tuple(rows), how)
+
+
+def _imported_table(imported):
+    rows = [
+        (metric, point.model, point.published.isoformat(), point.compute, point.source)
+        for metric, point in imported
+    ]
+    columns = ("metric", "publication", "published", "compute, operations", "source")
+    how = (
+        "The rows of --import as they were read; a teraflop/s-day is 8.64e16 operations, by the "
+        "paper's count. No fitted line and no headline has them in it."
+    )
+    return Table("imported", "Imported: what others measured", columns, tuple(rows), how)
 
 
 def curves_by_group(

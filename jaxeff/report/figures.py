@@ -317,8 +317,8 @@ def measured_frontier(analysis: Analysis) -> Figure | None:
     missed = [readable(r.name) for r in results if not math.isfinite(r.estimate().value)]
     _title(
         axes,
-        f"{compared.group.label}: {readable(last.name)} takes {measure.text(factor)} times less "
-        f"than {readable(first.name)} by the paper's count"
+        f"{compared.group.label}: {readable(last.name)} takes {measure.factor_text(factor)} times "
+        f"less than {readable(first.name)} by the paper's count"
         + (f"; never there: {', '.join(missed)}" if missed else ""),
     )
     return figure

@@ -33,7 +33,7 @@ def find_records(
     no `*` or `**`.
 
     Raises:
-      UsageError: a bucket cannot be read.
+      UsageError: a bucket or a folder that is named cannot be read.
     """
     found, found_none = {}, []
     for pattern in patterns:
@@ -48,6 +48,7 @@ def find_records(
             found_none.append(pattern)
             continue
         if os.path.isdir(path):
+            _check_readable(pattern, path)
             path = os.path.join(glob.escape(path), "**", "record.json")
         matches = sorted(_glob(path))
         files = [pathlib.Path(match) for match in matches if os.path.isfile(match)]
@@ -55,6 +56,13 @@ def find_records(
             found_none.append(pattern)
         found |= {path.resolve(): path for path in files}
     return list(found.values()), found_none
+
+
+def _check_readable(pattern, folder):
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise UsageError(f"--records={pattern}: cannot be read ({error.strerror})") from error
 
 
 def _in_bucket(pattern):

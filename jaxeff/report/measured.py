@@ -398,7 +398,9 @@ class Finding:
 
 
 def findings(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE) -> list[Finding]:
-    """A finding for each data set and level that several models reached; `baseline` is a name.
+    """A finding for each data set and level that several models were to reach and one did.
+
+    `baseline` is a name.
 
     The reader's runs and those that came with the package have one each.
     """
@@ -413,14 +415,21 @@ def findings(found: Mapping[Group, Sequence[Result]], baseline: str = BASELINE) 
     return made
 
 
+def _models(within):
+    return {(result.key.model, result.key.sources[0]) for result in within}
+
+
 def _finding(group, within, base, baseline):
     arrived = [result for result in within if math.isfinite(_median(result))]
-    models = {(result.key.model, result.key.sources[0]) for result in arrived}
+    models, tried = _models(arrived), _models(result for result in within if result.runs)
     beside_shipped = base is not None and base not in within
-    if not arrived or len(models) + beside_shipped < 2:
+    if not arrived or len(tried) + beside_shipped < 2:
         return None
-    best, factor = min(arrived, key=_median), None
-    parts = [f"the least compute of {len(models)} models that got there"] if len(models) > 1 else []
+    best, factor, parts = min(arrived, key=_median), None, []
+    if len(models) > 1:
+        parts = [f"the least compute of {len(models)} models that got there"]
+    elif len(tried) > 1:
+        parts = [f"the least compute, the only one of {len(tried)} models that got there"]
     if base is not None and base is not best:
         factor = measure.factor(base.crossings(), best.crossings())
         error = interval_text(factor, (len(base.runs), len(best.runs)))

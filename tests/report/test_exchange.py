@@ -8,6 +8,7 @@ import pytest
 from jaxeff.compute import TERAFLOP_S_DAY
 from jaxeff.errors import UsageError
 from jaxeff.report import exchange, files, published
+from jaxeff.report.analysis import analyse
 from tests.records.example import GROWING, regression, run
 
 
@@ -35,6 +36,18 @@ def test_what_is_exported_is_imported_with_the_same_numbers(tmp_path):
     assert "one run: no interval below three seeds" in last["Analysis"]
     for words in ("shufflenet_v2-0", "100 images", "3 x those", "lr 0.1"):
         assert words in analysis
+
+
+def test_imported_rows_are_a_table_in_operations(tmp_path):
+    text, _ = exchange.export([])
+    rows = exchange.read(_write(tmp_path, text))
+    table = next(t for t in analyse([], imported=rows).tables if t.name == "imported")
+    assert len(table.rows) == len(published.sota())
+    first = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (first["metric"], first["publication"]) == (rows[0][0], rows[0][1].model)
+    days = published.sota()[0].teraflop_s_days.value
+    assert first["compute, operations"] == pytest.approx(days * 8.64e16)
+    assert "imported" not in {table.name for table in analyse([]).tables}
 
 
 def _of_imagenet(name="imagenet2012", classes=1000, train=1_281_167, validation=50_000):

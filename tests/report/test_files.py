@@ -1,5 +1,6 @@
 import csv
 import datetime
+import errno
 import glob
 import json
 import math
@@ -46,6 +47,15 @@ def test_a_folder_stands_for_the_records_in_it(tmp_path):
     assert files.find_records([str(strange / "0")]) == (paths[:1], [])
     (tmp_path / "empty").mkdir()
     assert files.find_records([f"{tmp_path}/empty"])[0] == []
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UsageError, match=r"--records=.*: cannot be read \(Permission denied\)"):
+        files.find_records([str(tmp_path)])
 
 
 def test_records_are_found_and_read_in_a_bucket(monkeypatch):

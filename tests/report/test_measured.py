@@ -154,6 +154,15 @@ def test_runs_that_miss_are_infinite_counted_and_named():
     assert measured_rows(most + at("alexnet", 8), "resnet18")["alexnet"]["times less"] == math.inf
 
 
+def test_the_only_model_that_gets_there_is_a_finding_that_names_the_misses():
+    records = at("resnet18", 3, 3, 3) + at("vgg11", None, None, None)
+    for baseline in ("resnet18", "vgg11"):
+        (finding,) = analyse(records, baseline=baseline).findings
+        assert "the least compute, the only one of 2 models that got there" in finding.text
+        assert "Runs that never got there: vgg11 3 of 3." in finding.text
+    assert analyse(records[:3], baseline="resnet18").findings == []
+
+
 def test_no_run_of_a_pair_gets_there():
     rows = measured_rows(at("alexnet", None, None, None) + at("resnet18", None, None, None))
     row = rows["resnet18"]

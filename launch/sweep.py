@@ -14,7 +14,8 @@ runs and how long they may take.
 compares two recipes. --dataset and --target take several as well, and --budget searches for the
 shortest schedule to the level, which no choice of schedule confounds. The same can stand in a file,
 --config=sweep.yaml, with a line for each flag; flags win over it. --train_flags='--image_size=32
---epochs=5' goes to every train.py as it stands.
+--epochs=5' goes to every train.py as it stands. Networks with a recipe each are a sweep each, with
+an --out of its own; report.py --records=OUT,OTHER --baseline=alexnet then compares them.
 
     python launch/sweep.py --find_level --reference=alexnet --seeds=0-19 \\
         --dataset=digits

@@ -70,7 +70,7 @@ def arithmetic(eqn: JaxprEqn, macs: int = 0) -> Arithmetic:
     if name == "select_n":
         return Arithmetic(_results(eqn), "XLA counts the comparisons with the number of each case")
     counted = rule(eqn)
-    per_operation = _COMPLEX["mul"] if name == "integer_pow" and _is_complex(eqn) else 1
+    per_operation = _PER_OPERATION.get(name, 1) if _is_complex(eqn) else 1
     return Arithmetic(per_operation * counted.flops + counted.transcendentals, _APART, as_xla=True)
 
 
@@ -89,19 +89,29 @@ def _elements(eqn: JaxprEqn, operand: int = 0) -> int:
 
 def _combining(eqn: JaxprEqn) -> float:
     """Real operations for combining two elements by the function of a reduction."""
-    function = next(
-        (
-            each.jaxpr if isinstance(each, ClosedJaxpr) else each
-            for each in eqn.params.values()
-            if isinstance(each, (Jaxpr, ClosedJaxpr))
-        ),
-        None,
-    )
+    function = _function_in(eqn)
     if function is not None:
-        return sum(arithmetic(each).operations for each in function.eqns)
+        return _executing(function)
     if not _is_complex(eqn):
         return 1
     return _COMPLEX["mul" if eqn.primitive.name.endswith(("prod", "mul")) else "add"]
+
+
+def _function_in(eqn: JaxprEqn) -> Jaxpr | None:
+    """The first jaxpr inside an equation."""
+    for each in eqn.params.values():
+        if isinstance(each, (Jaxpr, ClosedJaxpr)):
+            return each.jaxpr if isinstance(each, ClosedJaxpr) else each
+    return None
+
+
+def _executing(function: Jaxpr) -> float:
+    """Operations of a function of scalars, calls in it included."""
+    operations = 0.0
+    for eqn in function.eqns:
+        called = None if eqn.primitive.name in _LOOPS_AND_BRANCHES else _function_in(eqn)
+        operations += arithmetic(eqn).operations if called is None else _executing(called)
+    return operations
 
 
 def _reduction(eqn: JaxprEqn) -> float:
@@ -124,6 +134,12 @@ def _select_and_scatter(eqn: JaxprEqn) -> float:
 
 def _scatter(eqn: JaxprEqn) -> float:
     return _elements(eqn, -1) * _combining(eqn)
+
+
+def _scatter_function(eqn: JaxprEqn) -> float:
+    # `x.at[i].apply(f)` is a scatter whose function is f; of `x.at[i].set(y)` it is empty.
+    function = eqn.params.get("update_jaxpr")
+    return 0 if function is None else _elements(eqn, -1) * _executing(function)
 
 
 def _sort(eqn: JaxprEqn) -> float:
@@ -152,7 +168,9 @@ def _fft(eqn: JaxprEqn) -> float:
 def _triangular_solve(eqn: JaxprEqn) -> float:
     # Each of the n values of a column takes a product and a difference for each before it, and a
     # division: n^2 in all.
-    return _elements(eqn, 1) * eqn.invars[0].aval.shape[-1]
+    length, is_complex = eqn.invars[0].aval.shape[-1], _is_complex(eqn)
+    product, division = (8, _COMPLEX["div"]) if is_complex else (2, 1)
+    return _elements(eqn, 1) * (product * (length - 1) / 2 + division)
 
 
 def _polynomial(eqn: JaxprEqn) -> float:
@@ -167,6 +185,7 @@ def _exchange(eqn: JaxprEqn) -> float:
     )
 
 
+_LOOPS_AND_BRANCHES = {"cond", "scan", "while"}
 _RAGGED = "XLA does not count its products"
 _APART = "XLA counts transcendental functions apart"
 _AS_IF_REAL = "XLA counts operations on complex numbers as if real"
@@ -176,8 +195,14 @@ _SERIES = "XLA counts the polynomials and series that it expands it to"
 # Real operations for each element of the result, of a + bi and c + di.
 _COMPLEX = {
     "abs": 4,  # √(a² + b²)
+    "acos": 28,  # π/2 − asin z
+    "acosh": 34,  # log(z + √(z + 1) √(z − 1))
     "add": 2,
     "add_any": 2,
+    "asin": 26,  # −i log(iz + √(1 − z²))
+    "asinh": 23,  # log(z + √(z² + 1))
+    "atan": 23,  # i/2 log((i + z) / (i − z))
+    "atanh": 22,  # 1/2 log((1 + z) / (1 − z))
     "conj": 1,
     "convert_element_type": 2,
     "cos": 6,  # cos a cosh b − i sin a sinh b
@@ -210,6 +235,13 @@ _COMPLEX = {
     "tanh": 9,  # (sinh 2a + i sin 2b) / (cosh 2a + cos 2b)
 }
 
+# Of complex numbers, for each operation that XLA counts as if they were real.
+_PER_OPERATION = {
+    "addupdate": _COMPLEX["add"],
+    "cholesky": 4,  # A multiply-accumulate is eight operations, not two.
+    "integer_pow": _COMPLEX["mul"],
+}
+
 
 def _each(words: str, value: Any) -> dict[str, Any]:
     return dict.fromkeys(words.split(), value)
@@ -231,7 +263,6 @@ _NOTHING = {
     "gather": "XLA counts the test whether an index is in bounds",
     "imag": "XLA counts taking a part",
     "real": "XLA counts taking a part",
-    "scatter": "XLA counts the test whether an index is in bounds",
 }
 # Each with why XLA's rule differs.
 _RULES: dict[str, tuple[Callable[[JaxprEqn], float], str]] = (
@@ -258,6 +289,7 @@ _RULES: dict[str, tuple[Callable[[JaxprEqn], float], str]] = (
             "XLA counts 8 N times the product of the lengths' logarithms, also for real numbers",
         ),
         "polynomial": (_polynomial, "XLA counts a loop's body once"),
+        "scatter": (_scatter_function, "XLA counts the test whether an index is in bounds"),
         "reduce_scatter": (_exchange, "XLA counts no sum of it"),
         "select_and_gather_add": (_window, _COMPARED),
         "select_and_scatter_add": (_select_and_scatter, ""),

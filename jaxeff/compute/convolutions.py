@@ -11,9 +11,11 @@ Two convolutions can have one equation, and then a rule decides:
 - With stride 1 and a whole kernel of padding on each side, a convolution is also a transposed
   convolution without padding. It counts as the transposed one, every product of which meets a value
   (`ambiguous_convolution` names it).
-- In the layouts CHWN with IHWO and HWOI, a convolution has the dimension numbers of a derivative in
-  NCHW and HWIO, as which it is read. The count differs only for a transposed convolution in CHWN,
-  and in HWOI for stride 1 with a padding other than `VALID`, `SAME` and a whole kernel.
+- In a layout that exchanges batch and features (CHWN, CNHW) or a kernel's features (HWOI, IHWO,
+  IOHW), a convolution has the dimension numbers of a derivative in the usual ones (`N…C`, `NC…`;
+  `OI…`, `O…I`, `…IO`), as which it is read. With CHWN and IHWO the count differs only for a
+  transposed convolution, with HWOI and IOHW for stride 1 and a padding other than `VALID`, `SAME`
+  and a whole kernel; with CNHW and OIHW it differs for most paddings and strides.
 """
 
 import math

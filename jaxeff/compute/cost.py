@@ -14,9 +14,9 @@ import jax
 
 from jaxeff.compute.arithmetic import arithmetic
 from jaxeff.compute.convolutions import ambiguous_convolution
-from jaxeff.compute.macs import operation_macs
-from jaxeff.compute.operations import Operation, operations
+from jaxeff.compute.operations import Operation, Operations, operations
 from jaxeff.compute.phases import PHASES
+from jaxeff.compute.products import product_macs
 from jaxeff.compute.tracing import trace
 from jaxeff.compute.walk import uncounted_in
 from jaxeff.compute.xla import XlaCost, xla_cost
@@ -28,6 +28,7 @@ PADDING = "products with padding zeros, which XLA leaves out"
 LOOPS = "loops, whose body XLA counts once"
 DEVICES = "devices, of which XLA counts one"
 LOOP_COUNTERS = "loop counters, which XLA adds"
+BRANCHES = "branches, of which XLA counts the one with most by its rules"
 RAGGED = "ragged products, which XLA does not count as products"
 HIDDEN_KERNELS = "Pallas kernels, which XLA does not see"
 # Where 2 × MACs and XLA's count of a product part.
@@ -245,7 +246,7 @@ def step_cost(
     program = operations(traced.jaxpr, trip_counts)
     counted = [_count(operation) for operation in program.operations]
     xla, xla_error = _xla_cost_or_error(traced)
-    breakdown = _breakdown(counted, program.loop_counters)
+    breakdown = _breakdown(counted, program)
     return StepCost(
         lines=_lines(counted),
         xla_flops=xla.flops if xla else None,
@@ -289,11 +290,14 @@ class _Counted:
 
 
 def _count(operation: Operation) -> _Counted:
-    counted, macs = rule(operation.eqn), operation_macs(operation)
+    counted, macs = rule(operation.eqn), product_macs(operation.eqn)
     takes = arithmetic(operation.eqn, macs)
     if counted.has_loop and takes.as_xla:
         once = f"{operation.primitive}, a loop in XLA (counted as one pass)"
         counted = replace(counted, uncounted=(*counted.uncounted, once))
+    if counted.has_product and not (macs or counted.uncounted):
+        hidden = f"the multiply-accumulates of {operation.primitive}"
+        counted = replace(counted, uncounted=(hidden,))
     if operation.in_estimate:
         counted = Rule(counted.kind, uncounted=counted.uncounted)
     return _Counted(operation, counted, macs, takes.operations, takes.why)
@@ -323,12 +327,12 @@ def _lines(counted: list[_Counted]) -> tuple[CostLine, ...]:
     return tuple(CostLine(*key, times[key], costs[key]) for key in costs)
 
 
-def _breakdown(counted: list[_Counted], loop_counters: int) -> dict[str, int]:
+def _breakdown(counted: list[_Counted], program: Operations) -> dict[str, int]:
     """The terms that lead from 2 × MACs to XLA's count, which they add up to."""
-    terms = dict.fromkeys(
-        (MACS, PADDING, RAGGED, *KINDS[1:], LOOPS, DEVICES, LOOP_COUNTERS, HIDDEN_KERNELS), 0
-    )
-    terms[LOOP_COUNTERS] = loop_counters
+    names = (MACS, PADDING, RAGGED, *KINDS[1:], LOOPS, DEVICES, LOOP_COUNTERS, BRANCHES)
+    terms = dict.fromkeys((*names, HIDDEN_KERNELS), 0)
+    terms[LOOP_COUNTERS] = program.loop_counters
+    terms[BRANCHES] = program.other_branches
     for each in counted:
         operation, kind, flops = each.operation, each.rule.kind, each.rule.flops
         if each.macs and operation.in_estimate:

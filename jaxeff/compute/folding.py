@@ -338,6 +338,8 @@ _RETURNS_ITS_OPERAND: dict[str, Callable[[JaxprEqn], bool]] = {
     "device_put": lambda eqn: True,
     "integer_pow": lambda eqn: eqn.params["y"] == 1,
     "pad": lambda eqn: not any(map(any, eqn.params["padding_config"])),
+    "pcast": lambda eqn: True,
+    "pvary": lambda eqn: True,
     "reshape": _same_shape,
     "rev": lambda eqn: not eqn.params["dimensions"],
     "slice": _same_shape,

@@ -5,6 +5,7 @@ skips points altogether (`pallas.when(pallas.program_id(2) == 0)`). Scalars that
 program's place alone are known at each point, and with them how many points take which branch.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,11 +20,18 @@ class GridScalars:
       points: how many points there are.
     """
 
-    def __init__(self, points: int, grid: tuple[int, ...]):
-        self.points = points
-        self._grid = grid
+    def __init__(self, grid: tuple[int, ...], mapped: Sequence[int] = ()):
+        """Knows nothing yet but the grid.
+
+        Args:
+          grid: its lengths.
+          mapped: axes of it that `vmap` has added, which a kernel does not number.
+        """
+        self.points = math.prod(grid)
         self._known: dict[int, np.ndarray] = {}
-        self._places = np.indices(grid).reshape(len(grid), points)
+        numbered = [axis for axis in range(len(grid)) if axis not in mapped]
+        self._grid = [grid[axis] for axis in numbered]
+        self._places = np.indices(grid).reshape(len(grid), self.points)[numbered]
 
     def get(self, value: int) -> np.ndarray | None:
         """Returns the scalar with this number at each point, None if it is not known."""
@@ -56,7 +64,8 @@ class GridScalars:
 
 
 def _div(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.trunc(x / np.where(y == 0, 1, y)).astype(np.int64)
+    quotient = x / np.where(y == 0, 1, y)
+    return np.trunc(quotient).astype(np.int64) if x.dtype.kind in "iu" else quotient
 
 
 _SCALAR: dict[str, Callable[..., Any]] = {

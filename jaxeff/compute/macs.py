@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from jax.extend.core import JaxprEqn
-
-from jaxeff.compute.convolutions import convolution_macs
 from jaxeff.compute.operations import Operation, operations
+from jaxeff.compute.products import PRODUCT_MACS, product_macs
 from jaxeff.compute.tracing import function_name, trace
 from jaxeff.errors import UsageError
 
@@ -42,7 +40,7 @@ def count_macs(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
       UsageError: `fn` cannot be traced with these arguments, or something in it cannot be counted:
         a `while` loop of unknown length, a callback to Python, a foreign function.
     """
-    return sum(operation_macs(each) * each.times for each in _all_operations(fn, args, kwargs))
+    return sum(product_macs(each.eqn) * each.times for each in _all_operations(fn, args, kwargs))
 
 
 def count_activations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
@@ -65,7 +63,7 @@ def count_activations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     return sum(
         math.prod(each.eqn.outvars[0].aval.shape) * each.times
         for each in _all_operations(fn, args, kwargs)
-        if each.primitive in ("dot_general", "conv_general_dilated")
+        if each.primitive in PRODUCT_MACS
     )
 
 
@@ -84,32 +82,3 @@ def _all_operations(
             "jaxeff.compute.step_cost counts the rest"
         )
     return program.operations
-
-
-def operation_macs(operation: Operation) -> int:
-    """Counts the multiply-accumulates of one execution of an operation: 0 unless it is a product.
-
-    A convolution's count follows from its equation alone: see
-    `jaxeff.compute.convolutions`.
-    """
-    eqn = operation.eqn
-    if operation.primitive == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        shape = eqn.invars[0].aval.shape
-        return math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[dim] for dim in contracted)
-    if operation.primitive == "ragged_dot_general":
-        return _ragged_dot_macs(eqn)
-    if operation.primitive == "conv_general_dilated":
-        return convolution_macs(eqn)
-    return 0
-
-
-def _ragged_dot_macs(eqn: JaxprEqn) -> int:
-    """Counts m × k × n, of which every group takes its part of m, of k or of the batch."""
-    numbers = eqn.params["ragged_dot_dimension_numbers"]
-    (contracted, _), _ = numbers.dot_dimension_numbers
-    lhs, _, group_sizes = (var.aval.shape for var in eqn.invars)
-    macs = math.prod(eqn.outvars[0].aval.shape) * math.prod(lhs[dim] for dim in contracted)
-    # Where the groups part what is contracted, each has a result of its own.
-    parted = set(numbers.lhs_ragged_dimensions) & set(contracted)
-    return macs // group_sizes[-1] if parted else macs

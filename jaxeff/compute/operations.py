@@ -50,12 +50,14 @@ class Operations:
     Attributes:
       operations: in the order in which JAX traced them.
       loop_counters: integer operations by which XLA counts loops, and which are not in the program.
+      other_branches: by how much more XLA counts where it takes another branch than the list.
       notes: what was chosen where there was a choice, such as a branch.
       uncounted: what the list does not account for, each with its place.
     """
 
     operations: tuple[Operation, ...]
     loop_counters: int
+    other_branches: int
     notes: tuple[str, ...]
     uncounted: tuple[str, ...]
 
@@ -96,6 +98,7 @@ def operations(
             if not step.folded
         ),
         found.loop_counters,
+        found.other_branches,
         tuple(dict.fromkeys([*found.notes, *causal_masks(found, _arrays(program)), *guesses])),
         tuple(dict.fromkeys(found.uncounted)),
     )

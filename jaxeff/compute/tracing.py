@@ -18,6 +18,8 @@ from jax.sharding import AxisType
 
 from jaxeff.errors import UsageError
 
+# Of what `functools.partial` has bound; as `**`, no name of a parameter.
+_BOUND = "functools.partial"
 _JITTED = type(jax.jit(lambda: None))
 
 # Errors of JAX where a function asks for the value of an array that has none while it is traced.
@@ -125,11 +127,11 @@ def _call_and_arguments(
         positional = [arguments[key] for key in keys]
         if not modules:
             return fn(*positional, **arguments["**"])
-        values = {**bound, **arguments["bound"]}
+        values = {**bound, **arguments[_BOUND]}
         positional = [values.pop(index) for index in range(len(fn.args))] + positional
         return fn.func(*positional, **{**values, **arguments["**"]})
 
-    return call, dict(zip(keys, args, strict=True)) | {"bound": modules, "**": kwargs}
+    return call, dict(zip(keys, args, strict=True)) | {_BOUND: modules, "**": kwargs}
 
 
 def _positional_names(fn: Callable[..., Any], count: int) -> list[str]:
@@ -142,7 +144,7 @@ def _positional_names(fn: Callable[..., Any], count: int) -> list[str]:
 
 
 def _argument_name(path: tuple) -> str:
-    keys = path[1:] if path[0].key in ("bound", "**") else path
+    keys = path[1:] if path[0].key in (_BOUND, "**") else path
     return f"{keys[0].key}{jax.tree_util.keystr(keys[1:])}"
 
 

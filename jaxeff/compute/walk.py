@@ -19,8 +19,10 @@ from jax import ShapeDtypeStruct, lax, make_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from jaxeff.compute.arithmetic import arithmetic
 from jaxeff.compute.folding import Simplifier
 from jaxeff.compute.kernels import GridScalars
+from jaxeff.compute.products import product_macs
 from jaxeff.compute.xla_rules import rule
 from jaxeff.errors import UsageError
 
@@ -102,6 +104,7 @@ class Walked:
         of one, and those that choose a branch.
       literal_cotangents: the literals with which a rematerialised backward pass begins.
       loop_counters: integer operations by which XLA counts loops, and which are not in the program.
+      other_branches: by how much more XLA counts where it takes another branch than the walk.
       notes: what was chosen where there was a choice.
       uncounted: what the steps do not account for, each with its place.
     """
@@ -116,6 +119,7 @@ class Walked:
     kept: set[int] = field(default_factory=set)
     literal_cotangents: set[int] = field(default_factory=set)
     loop_counters: int = 0
+    other_branches: int = 0
     notes: list[str] = field(default_factory=list)
     uncounted: list[str] = field(default_factory=list)
 
@@ -188,7 +192,14 @@ _TAKES_SCALAR_FUNCTION = re.compile(r"reduce|scatter|sort|arg(min|max)|top_k|cum
 _LOGGING = {"debug_callback", "debug_print"}
 # The first operand of these is a reference, into which the second is written.
 _WRITES_TO_REFERENCE = {"addupdate", "masked_swap", "swap"}
-_FOREIGN = {"pure_callback", "io_callback", "outside_call", "host_callback_call", "ffi_call"}
+_FOREIGN = {
+    "call_exported",
+    "ffi_call",
+    "host_callback_call",
+    "io_callback",
+    "outside_call",
+    "pure_callback",
+}
 
 
 # A jaxpr with the values of its constants.
@@ -396,17 +407,19 @@ class _Walker:
         self, branches: list[_Program], inputs: list[int], place: Place
     ) -> list[int]:
         """Adds the steps of one branch, and of all of them what cannot be counted."""
-        walkers, outputs, flops = [], [], []
+        walkers, outputs, sizes = [], [], []
         for branch in branches:
             found = Walked(literals=self.found.literals, constants=self.found.constants)
             walkers.append(self.aside(found, self.grid))
             outputs.append(walkers[-1].body(branch, inputs, place))
-            flops.append(_flops(walkers[-1].found.steps))
-        choice = flops.index(max(flops))
+            sizes.append(_operations(walkers[-1].found.steps))
+        choice = sizes.index(max(sizes))
         self.take(walkers[choice].found)
+        in_xla = [_in_xla(walker.found) for walker in walkers]
+        self.found.other_branches += max(in_xla) - in_xla[choice]
         for walker in walkers:
             self.found.uncounted += walker.found.uncounted
-        if len(set(flops)) > 1:
+        if len(set(sizes)) > 1:
             where = uncounted_in("cond", module_path(place.name_stack))
             self.found.notes.append(
                 f"{where}: counted at its most expensive branch, {choice} of {len(branches)}"
@@ -434,6 +447,7 @@ class _Walker:
         self.found.kept |= other.kept
         self.found.literal_cotangents |= other.literal_cotangents
         self.found.loop_counters += other.loop_counters
+        self.found.other_branches += other.other_branches
         self.found.notes += other.notes
 
     def kernel(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
@@ -460,15 +474,15 @@ class _Walker:
         written = references[len(operands) : len(operands) + len(outputs)]
         self.found.aliases += zip(operands, references, strict=False)
         self.found.aliases += zip(written, outputs, strict=True)
-        points = math.prod(grid)
         inside = replace(
             place,
-            times_per_device=place.times_per_device * points,
+            times_per_device=place.times_per_device * math.prod(grid),
             times_in_xla=0,
             in_kernel=True,
             in_estimate=has_estimate,
         )
-        self.aside(self.found, GridScalars(points, grid)).body((jaxpr, ()), references, inside)
+        scalars = GridScalars(grid, mapping.vmapped_dims)
+        self.aside(self.found, scalars).body((jaxpr, ()), references, inside)
         return outputs
 
     def scoped(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
@@ -641,10 +655,22 @@ def _mapped_devices(eqn: JaxprEqn) -> int:
     return math.prod(eqn.params["mesh"].shape[axis] for axis in axes)
 
 
-def _flops(steps: list[Step]) -> int:
-    """XLA's operations of all steps, on all devices together."""
+def _operations(steps: list[Step]) -> float:
+    """What the arithmetic of all steps takes, on all devices together."""
     return sum(
-        rule(step.eqn).flops * step.place.times_per_device * step.place.devices
+        arithmetic(step.eqn, product_macs(step.eqn)).operations
+        * step.place.times_per_device
+        * step.place.devices
         for step in steps
         if not step.folded
     )
+
+
+def _in_xla(found: Walked) -> int:
+    """What XLA counts of a part of a program: it takes the branch with most by this count."""
+    counted = sum(
+        rule(step.eqn).flops * step.place.times_in_xla
+        for step in found.steps
+        if not step.folded and step.primitive != "pallas_call"
+    )
+    return counted + found.loop_counters + found.other_branches

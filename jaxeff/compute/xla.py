@@ -42,12 +42,14 @@ class XlaCost:
       transcendentals: exp, log, tanh and their like, which XLA keeps out of `flops`.
       custom_calls: targets of the custom calls in the program, whose work XLA cannot see, sorted.
       has_loop: whether there is a loop in the program.
+      has_product: whether there is a matrix product or convolution in it.
     """
 
     flops: int
     transcendentals: int
     custom_calls: tuple[str, ...]
     has_loop: bool = False
+    has_product: bool = False
 
 
 def xla_cost(traced: jax.stages.Traced) -> XlaCost:
@@ -79,7 +81,8 @@ def xla_cost(traced: jax.stages.Traced) -> XlaCost:
                 f"XLA's cost analysis of {traced.fun_name} reads {analysis}, which is no count"
             )
     hidden = tuple(sorted(target for target in calls if not _PLACEMENT_CALL.match(target)))
-    return XlaCost(int(flops), int(transcendentals), hidden, " while(" in hlo)
+    products = bool(re.search(r" (?:convolution|dot|ragged-dot)\(", hlo))
+    return XlaCost(int(flops), int(transcendentals), hidden, " while(" in hlo, products)
 
 
 def xla_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:

@@ -38,6 +38,7 @@ class Rule:
       transcendentals: exp, log and their like, which XLA counts separately.
       uncounted: what XLA does not count of it: custom calls, or the operation itself.
       has_loop: whether XLA expands it into a loop, whose body it counts once.
+      has_product: whether XLA expands it into a matrix product or convolution, among others.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Rule:
     transcendentals: int = 0
     uncounted: tuple[str, ...] = ()
     has_loop: bool = False
+    has_product: bool = False
 
 
 def rule(eqn: JaxprEqn) -> Rule:
@@ -76,6 +78,10 @@ def rule(eqn: JaxprEqn) -> Rule:
         return _EXACT[name](eqn)
     if name == "addupdate":
         return Rule(ELEMENTWISE, _size(eqn.invars[1]))
+    if name == "reciprocal":  # Of a Pallas kernel.
+        return Rule(ELEMENTWISE, _out(eqn))
+    if name == "axis_index":
+        return Rule(ELEMENTWISE, 3)  # The device's number, divided, its remainder, converted.
     if name == "pallas_call":
         estimate = params["cost_estimate"]
         if estimate is None:
@@ -101,16 +107,34 @@ def convolution_positions(eqn: JaxprEqn) -> int:
     for dim, (in_dim, kernel_dim, out_dim) in enumerate(
         zip(numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True)
     ):
-        position = (
-            np.arange(out[out_dim])[:, None] * params["window_strides"][dim]
-            + np.arange(rhs[kernel_dim]) * params["rhs_dilation"][dim]
-            - params["padding"][dim][0]
+        # Of the window at output position 0, where in the input each kernel position is.
+        first = np.arange(rhs[kernel_dim]) * params["rhs_dilation"][dim] - params["padding"][dim][0]
+        pairs *= _valid_pairs(
+            first,
+            lhs[in_dim],
+            out[out_dim],
+            hole=params["lhs_dilation"][dim],
+            stride=params["window_strides"][dim],
         )
-        hole = params["lhs_dilation"][dim]
-        valid = (position % hole == 0) & (position >= 0) & (position < lhs[in_dim] * hole)
-        pairs *= int(valid.sum())
     batch, features = numbers.out_spec[:2]
     return pairs * out[batch] * out[features] * rhs[numbers.rhs_spec[1]]
+
+
+def _valid_pairs(first: np.ndarray, inputs: int, outputs: int, hole: int, stride: int) -> int:
+    """Counts along one dimension, without an array of all pairs: sequences can be long.
+
+    Output positions that are `period` apart stand alike among the holes between inputs.
+    """
+    pairs, period = 0, hole // math.gcd(hole, stride)
+    for start in range(min(period, outputs)):
+        position = first + start * stride
+        position = position[position % hole == 0]
+        last = (outputs - 1 - start) // period
+        step = period * stride
+        begin = np.maximum(0, -(position // step))
+        end = np.minimum(last, (inputs * hole - 1 - position) // step)
+        pairs += int(np.maximum(0, end - begin + 1).sum())
+    return pairs
 
 
 def _size(atom: Any) -> int:
@@ -270,7 +294,12 @@ def _measured(eqn: JaxprEqn) -> Rule:
             _MEASURED[key] = Rule(EXPANDED, uncounted=(eqn.primitive.name,))
         else:
             _MEASURED[key] = Rule(
-                EXPANDED, cost.flops, cost.transcendentals, cost.custom_calls, cost.has_loop
+                EXPANDED,
+                cost.flops,
+                cost.transcendentals,
+                cost.custom_calls,
+                cost.has_loop,
+                cost.has_product,
             )
     return _MEASURED[key]
 

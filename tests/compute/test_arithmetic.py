@@ -127,6 +127,29 @@ OPERATIONS = {
         (shape(1, 2, 4, 4), shape(3, 2, 3, 3)),
         2 * 16 * 9 * 2 * 3,
     ),
+    # `logaddexp` and `relu` are calls; of an element each they take ten operations and one.
+    "combination by a function that calls": (
+        lambda x: lax.reduce(x, np.float32(-np.inf), jnp.logaddexp, (0,)),
+        (X,),
+        5 * (4 - 1) * 10,
+    ),
+    "combination after an activation": (
+        lambda x: lax.reduce(x, np.float32(0), lambda a, b: jax.nn.relu(a) + b, (0,)),
+        (X,),
+        5 * (4 - 1) * 2,
+    ),
+    "windows combined by a function that calls": (
+        lambda x: lax.reduce_window(x, np.float32(-np.inf), jnp.logaddexp, (1, 5), (1, 1), "VALID"),
+        (X,),
+        4 * (5 - 1) * 10,
+    ),
+    "function of chosen elements": (
+        lambda x, i: x.at[i].apply(
+            lambda v: jnp.exp(v) * v + v, mode="promise_in_bounds", wrap_negative_indices=False
+        ),
+        (shape(100), shape(7, dtype=jnp.int32)),
+        7 * 3,
+    ),
     "complex convolution": (
         lambda x, k: lax.conv(x, k, (1, 1), "VALID"),
         (complex_shape(1, 2, 4, 4), complex_shape(3, 2, 3, 3)),
@@ -143,6 +166,12 @@ OPERATIONS = {
     "complex ratio": (lax.div, (Z, Z), 11 * 20),
     "complex magnitude": (lax.abs, (Z,), 4 * 20),
     "complex exponential": (lax.exp, (Z,), 5 * 20),
+    "complex arc sine": (lax.asin, (Z,), 26 * 20),
+    "complex arc cosine": (lax.acos, (Z,), 28 * 20),
+    "complex arc tangent": (lax.atan, (Z,), 23 * 20),
+    "complex inverse hyperbolic sine": (lax.asinh, (Z,), 23 * 20),
+    "complex inverse hyperbolic cosine": (lax.acosh, (Z,), 34 * 20),
+    "complex inverse hyperbolic tangent": (lax.atanh, (Z,), 22 * 20),
     "complex conjugate": (lax.conj, (Z,), 20),
     "complex cube": (lambda z: lax.integer_pow(z, 3), (Z,), 2 * 6 * 20),
     "complex sum of rows": (lambda z: lax.reduce_sum(z, (1,)), (Z,), 2 * 4 * (5 - 1)),
@@ -154,6 +183,12 @@ OPERATIONS = {
         lambda a, b: lax.linalg.triangular_solve(a, b, left_side=True),
         (shape(6, 6), shape(6, 3)),
         3 * (2 * 15 + 6),
+    ),
+    # As above, with complex products of 8 real operations and quotients of 11.
+    "complex triangular system": (
+        lambda a, b: lax.linalg.triangular_solve(a, b, left_side=True),
+        (complex_shape(6, 6), complex_shape(6, 3)),
+        3 * (8 * 15 + 11 * 6),
     ),
 }
 

@@ -155,3 +155,59 @@ def test_a_kernel_that_cannot_be_walked_is_named():
 
     cost = step_cost(pallas.pallas_call(looping, out_shape=shape(8, 8)), shape(8, 8))
     assert any("while loop of unknown length" in name for name in cost.uncounted)
+
+
+def _blocks(condition):
+    """Products of 8 × 8 in those of four blocks of which the condition holds."""
+
+    def kernel(x, out):
+        out[...] = jnp.zeros_like(out)
+
+        @pallas.when(condition(pallas.program_id(0)))
+        def _():
+            out[...] = x[...] @ x[...]
+
+    def call(x):
+        block = pallas.BlockSpec((8, 8), lambda i: (i, 0))
+        out = jax.ShapeDtypeStruct((32, 8), jnp.float32)
+        return pallas.pallas_call(kernel, out, grid=(4,), in_specs=[block], out_specs=block)(x)
+
+    return call
+
+
+def test_a_kernel_under_vmap_numbers_its_own_axes_alone():
+    three_of_four, product = _blocks(lambda i: i < 3), 8**3
+    for size in (2, 5):
+        cost = step_cost(jax.vmap(three_of_four), shape(size, 32, 8))
+        assert (cost.macs, cost.notes) == (size * 3 * product, ())
+    twice = jax.vmap(jax.vmap(three_of_four), in_axes=1, out_axes=1)
+    assert step_cost(twice, shape(5, 2, 32, 8)).macs == 5 * 2 * 3 * product
+    last = _blocks(lambda i: i == pallas.num_programs(0) - 1)
+    assert step_cost(jax.vmap(last), shape(5, 32, 8)).macs == 5 * product
+
+
+def test_causal_attention_of_a_batch_is_that_of_its_examples():
+    def attention(q):
+        return flash_attention(q, q, q, causal=True)
+
+    whole = step_cost(attention, shape(2, 3, 512, 64)).macs
+    assert step_cost(jax.vmap(attention), shape(2, 1, 3, 512, 64)).macs == whole
+
+
+def test_a_quotient_of_a_place_is_no_whole_number_unless_it_is_of_whole_numbers():
+    for condition, points in (
+        (lambda i: i / 4 < 0.6, 3),
+        (lambda i: i / 4 > 0, 3),
+        (lambda i: lax.div(i, 2) < 1, 2),
+    ):
+        assert step_cost(_blocks(condition), shape(32, 8)).macs == points * 8**3
+
+
+def test_a_reciprocal_in_a_kernel_counts_once_an_element():
+    def kernel(x, out):
+        out[...] = pallas.reciprocal(x[...], approx=True)
+
+    cost = step_cost(
+        pallas.pallas_call(kernel, jax.ShapeDtypeStruct((8, 8), jnp.float32)), shape(8, 8)
+    )
+    assert (cost.operations, cost.flops) == (64, 64)

@@ -192,3 +192,27 @@ def test_activations_are_what_convolutions_and_products_write():
 def test_arguments_that_do_not_fit_are_an_error():
     with pytest.raises(UsageError, match="cannot trace"):
         count_macs(jnp.matmul, shape(4, 3), shape(4, 3))
+
+
+def test_a_symmetric_product_counts_both_halves():
+    cost = step_cost(lax.linalg.symmetric_product, shape(3, 8, 5), shape(3, 8, 8))
+    assert (cost.macs, cost.unexplained) == (3 * 8 * 8 * 5, 0)
+
+
+def test_a_product_with_scales_counts_as_one_without():
+    values, scales = jnp.float8_e4m3fn, jnp.float8_e8m0fnu
+    operands = (shape(4, 64, dtype=values), shape(64, 6, dtype=values))
+    blocks = (shape(4, 2, dtype=scales), shape(2, 6, dtype=scales))
+
+    def scaled(a, b, of_a, of_b):
+        return lax.scaled_dot(
+            a, b, lhs_scale=of_a, rhs_scale=of_b, preferred_element_type=jnp.float32
+        )
+
+    cost = step_cost(scaled, *operands, *blocks)
+    assert (cost.macs, cost.operations, cost.unexplained) == (4 * 64 * 6, 2 * 4 * 64 * 6, 0)
+
+
+def test_ragged_products_write_activations():
+    ragged = shape(60, 40), shape(2, 40, 50), shape(2, dtype=jnp.int32)
+    assert count_activations(lax.ragged_dot, *ragged) == 60 * 50

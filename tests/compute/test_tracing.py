@@ -370,3 +370,11 @@ def test_a_function_that_belongs_to_no_module_is_counted():
     exec("def twice(x):\n    return x @ x\n\ndef step(x):\n    return twice(x)", names)
     assert names["step"].__module__ is None
     assert step_cost(names["step"], jnp.ones((4, 4))).macs == 64
+
+
+@pytest.mark.parametrize("name", ["bound", "arguments", "fn", "args", "array", "module", "values"])
+def test_a_parameter_may_have_any_name(name):
+    source = f"lambda x, {name}: sum((x @ w).sum() for w in {name}.values())"
+    step = eval(source)  # The name is what is tested.
+    assert count_macs(step, shape(4, 5), {"a": shape(5, 6)}) == 4 * 5 * 6
+    assert count_macs(functools.partial(step), shape(4, 5), {"a": shape(5, 6)}) == 4 * 5 * 6

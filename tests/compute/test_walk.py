@@ -437,3 +437,76 @@ def test_loops_of_a_batch_leave_nothing_unexplained(lengths):
     cost = step_cost(fn, shape(*n, 4, 4), jax.ShapeDtypeStruct(n, jnp.int32))
     assert cost.macs == math.prod(n) * 64
     assert cost.unexplained == 0
+
+
+def _ragged(x, w, sizes, v):
+    return lax.ragged_dot(x, w, sizes).sum()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "arguments", "macs", "operations"),
+    [
+        # XLA counts a hundredth of a ragged product, and a running sum by its windows.
+        (
+            _ragged,
+            lambda x, w, sizes, v: (v @ v).sum(),
+            (shape(60, 40), shape(2, 40, 50), shape(2, dtype=jnp.int32), shape(20, 20)),
+            60 * 40 * 50,
+            2 * 60 * 40 * 50 + 60 * 50 - 1,
+        ),
+        (
+            lambda x, w: lax.cumsum(x, 0),
+            lambda x, w: x * (w @ w).sum(),
+            (shape(4096), shape(64, 64)),
+            64**3,
+            2 * 64**3 + 64**2 - 1 + 4096,
+        ),
+        (lambda x: jnp.exp(jnp.sin(jnp.tanh(x))), lambda x: x + 1, (shape(100),), 0, 300),
+        (lambda x: lax.top_k(x, 16)[0], lambda x: x[:16] + 1, (shape(1024),), 0, 1024 * 4),
+    ],
+)
+def test_the_most_expensive_branch_is_that_with_the_most_operations(
+    one, other, arguments, macs, operations
+):
+    for branches in ((one, other), (other, one)):
+
+        def either(choose, *values, branches=branches):
+            return lax.cond(choose, *branches, *values)
+
+        cost = step_cost(either, shape(dtype=bool), *arguments)
+        # A condition is converted to the number of a branch.
+        assert (cost.macs, cost.operations) == (macs, operations + 1)
+        assert cost.unexplained == 0
+        assert len(cost.notes) == 1
+
+        def loop(choose, *values, either=either):
+            return lax.scan(lambda c, _: (c, either(choose, *values)), 0, length=5)
+
+        looped = step_cost(loop, shape(dtype=bool), *arguments)
+        assert (looped.macs, looped.unexplained) == (5 * macs, 0)
+
+
+def test_a_devices_place_is_counted_as_xla_does():
+    mesh = jax.make_mesh((1, 1), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    spec = jax.sharding.PartitionSpec("a", "b")
+    for axes in ("a", ("a", "b"), ("b", "a")):
+
+        def placed(x, axes=axes):
+            return x * lax.axis_index(axes)
+
+        mapped = jax.shard_map(placed, mesh=mesh, in_specs=spec, out_specs=spec)
+        cost = step_cost(mapped, shape(4, 4))
+        assert (cost.unexplained, cost.uncounted) == (0, ())
+
+
+def test_an_exported_program_is_named():
+    product = jax.jit(lambda a, b: jnp.tanh(a @ b))
+    exported = jax.export.export(product, platforms=["cpu", "tpu"])(shape(4, 5), shape(5, 6))
+
+    def step(a, b):
+        return exported.call(a, b).sum()
+
+    cost = step_cost(step, shape(4, 5), shape(5, 6))
+    assert "call_exported in the function itself" in cost.uncounted
+    with pytest.raises(UsageError, match="call_exported"):
+        count_macs(step, shape(4, 5), shape(5, 6))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
@@ -208,3 +209,29 @@ def test_what_xla_expands_is_read_off_xla():
 def test_what_xla_does_not_count_is_named():
     factors = step_cost(lambda x: lax.linalg.lu(x)[0], shape(4, 4))
     assert factors.uncounted == ("LuDecomposition in the function itself",)
+
+
+def test_positions_of_a_convolution_are_those_of_all_pairs():
+    random = np.random.default_rng(0)
+    for _ in range(500):
+        inputs, taps, outputs = random.integers(0, 10, 3)
+        hole, stride, dilation = random.integers(1, 7, 3)
+        first = np.arange(taps) * dilation - random.integers(-4, 10)
+        position = np.arange(outputs)[:, None] * stride + first
+        valid = (position % hole == 0) & (position >= 0) & (position < inputs * hole)
+        settings = {"hole": int(hole), "stride": int(stride)}
+        assert xla_rules._valid_pairs(first, inputs, int(outputs), **settings) == valid.sum()
+
+
+def test_a_convolution_as_long_as_its_sequence_needs_no_array_of_pairs():
+    n = 2**17
+
+    def causal(x, kernel):
+        numbers = ("NWC", "WIO", "NWC")
+        return lax.conv_general_dilated(
+            x, kernel, (1,), ((n - 1, 0),), dimension_numbers=numbers, feature_group_count=2
+        )
+
+    cost = step_cost(causal, shape(1, n, 2), shape(n, 1, 2))
+    assert cost.macs == 2 * n * n
+    assert cost.flops == 2 * 2 * (n * (n + 1) // 2)

@@ -25,7 +25,8 @@ batch, in turns.
         --against=pil,tfdata,torch --cores=1,2
 
 is how many images a second our input pipeline makes of the image folder DIR, beside PIL alone,
-tf.data and PyTorch's DataLoader where they are installed, all on the same cores. With --overlap it
+tf.data and PyTorch's DataLoader (extra bench), all on the same cores; with --against= it is alone,
+and needs nothing else. With --overlap it
 trains --models on DIR instead and says what the pipeline costs the devices (as `loop` does).
 """
 

@@ -10,7 +10,8 @@ evaluates the newest checkpoint of a run of train.py on the data set of that run
 
 evaluates weights in PyTorch's format, such as torchvision's published ones: .safetensors, or
 .pth, .pt, .bin, .ckpt and .pth.tar where PyTorch is installed (no code in them is ever run). Of a
-training script's checkpoint, the weights below state_dict, model_state_dict or model are taken.
+training script's checkpoint, the weights below state_dict, model_state_dict, model, net or the name
+of an average (model_ema, …) are taken.
 """
 
 import cli

@@ -26,7 +26,7 @@ With --largest_batch larger steps are compiled until the largest that fits is kn
 
 Hosts bind too: measure how many images a second one core decodes with
 
-    python launch/benchmark.py input --data_dir=DIR
+    python launch/benchmark.py input --data_dir=DIR --against=
 
 and give that as --images_per_second_per_core, with the --cores of all hosts together.
 

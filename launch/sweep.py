@@ -8,14 +8,15 @@ less compute than AlexNet the other takes, with a 95 % interval over the seeds. 
 runs and how long they may take.
 
     python launch/sweep.py --models=resnet18 --recipe=small,fast.py \\
-        --seeds=0-2 --dataset=image_folder --data_dir=/data/cifar10 \\
-        --target=top1:0.8 --out=sweeps/recipes
+        --reference=resnet18 --seeds=0-2 --dataset=image_folder \\
+        --data_dir=/data/cifar10 --target=top1:0.8 --out=sweeps/recipes
 
-compares two recipes. --dataset and --target take several as well, and --budget searches for the
-shortest schedule to the level, which no choice of schedule confounds. The same can stand in a file,
---config=sweep.yaml, with a line for each flag; flags win over it. --train_flags='--image_size=32
---epochs=5' goes to every train.py as it stands. Networks with a recipe each are a sweep each, with
-an --out of its own; report.py --records=OUT,OTHER --baseline=alexnet then compares them.
+compares two recipes with the cheaper of them. --dataset and --target take several as well, and
+--budget searches for the shortest schedule to the level, which no choice of schedule confounds. The
+same can stand in a file, --config=sweep.yaml, with a line for each flag; flags win over it.
+--train_flags='--image_size=32 --epochs=5' goes to every train.py as it stands. Networks with a
+recipe each are a sweep each, with an --out of its own; report.py --records=OUT,OTHER
+--baseline=alexnet then compares them.
 
     python launch/sweep.py --find_level --reference=alexnet --seeds=0-19 \\
         --dataset=digits
@@ -138,8 +139,9 @@ def main() -> int:
     from jaxeff.measure import known
 
     if _KNOWN.value:
-        of_runs = ("models", "recipe", "seeds", "train_flags", "reference", "data_dir", "until")
-        cli.refuse_beside("known", of_runs)
+        takes = ("known", "dataset", "target", "out")
+        others = [flag for group in GROUPS.values() for flag in group if flag not in takes]
+        cli.refuse_beside("known", others)
         rows, folder = _known_rows(), None
         if flags.FLAGS["out"].present:
             folder = cli.make_folder("out", _OUT.value)

@@ -426,7 +426,7 @@ def _crossings(axes):
 def factor_by_level(analysis: Analysis) -> Figure | None:
     """How many times less than the baseline, by level, with 95 % intervals as bands.
 
-    It shows the group with the most runs, ImageNet's and the reader's first, and of its
+    It shows the group of the largest data set, ImageNet's and the reader's first, and of its
     configurations those that take the least compute to the target. None where nothing is compared
     with a baseline.
     """

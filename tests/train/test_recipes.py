@@ -10,6 +10,7 @@ from jaxeff import train
 from jaxeff.errors import UsageError
 from jaxeff.train import RECIPES, Recipe, Timetable, check_optimizer, phase, resolve
 from jaxeff.train.description import describe
+from models.vgg import VARIANTS
 
 
 def _rates(name, model, *, epochs=90, steps_per_epoch=10, **given):
@@ -37,10 +38,21 @@ def test_alexnet_steps_down_by_ten_every_thirty_epochs_from_a_hundredth():
     np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4], rtol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["googlenet", "vgg11"])
-def test_the_others_without_normalisation_fall_smoothly_from_a_hundredth(model):
+@pytest.mark.parametrize("model", ["googlenet", "vgg11", "vgg16"])
+def test_those_of_a_low_rate_fall_smoothly_from_a_hundredth(model):
     rate = _rates("paper", model)
     np.testing.assert_allclose([rate(0), rate(450)], [0.01, 0.01 / np.sqrt(1000)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["small", "cifar"])
+def test_every_vgg_without_batch_norm_is_trained_alike(name):
+    recipes = {model: resolve(name, model, train_examples=1000) for model in VARIANTS}
+    chains = {model: str(describe(recipe.optimizer)) for model, recipe in recipes.items()}
+    for model, recipe in recipes.items():
+        alike = "vgg11_bn" if model.endswith("_bn") else "vgg11"
+        assert (recipe.lr, chains[model]) == (recipes[alike].lr, chains[alike])
+    assert "scale_by_adam" in chains["vgg19"]
+    assert "scale_by_adam" not in chains["vgg19_bn"]
 
 
 def test_the_step_schedule_is_of_every_model():

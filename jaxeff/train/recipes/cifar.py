@@ -30,7 +30,7 @@ EXCEPTIONS = {
     "efficientnet_b0": Settings(lr=0.02, batch_size=64),
     "squeezenet1_0": Settings(lr=1e-3),
     "squeezenet1_1": Settings(lr=1e-3),
-    "vgg11": Settings(lr=5e-4),
+    **dict.fromkeys(small.VGG, Settings(lr=5e-4)),
 }
 WARMUP_EPOCHS = 1
 

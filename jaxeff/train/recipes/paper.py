@@ -1,15 +1,15 @@
 """The paper's recipe: the PyTorch ImageNet example with a rate that falls smoothly.
 
 Hernandez & Brown 2020, Section 3.2 and Appendix B: SGD with momentum 0.9 and a weight decay of
-1e-4 on every parameter, batches of 256, 90 epochs over which the rate falls by 1000. Networks
-without normalisation start at a tenth of the rate (and, though it has batch norm, GoogLeNet);
-AlexNet alone keeps the step schedule.
+1e-4 on every parameter, batches of 256, 90 epochs over which the rate falls by 1000. AlexNet,
+VGG-11 and GoogLeNet start at a tenth of the rate, and so do here the larger VGGs without batch
+norm, which the paper has not; AlexNet alone keeps the step schedule.
 """
 
 from jaxeff.train import optimizers, schedules
 from jaxeff.train.recipe import Recipe, steps_of
 
-LR = {"alexnet": 0.01, "googlenet": 0.01, "vgg11": 0.01}
+LR = dict.fromkeys(("alexnet", "googlenet", "vgg11", "vgg13", "vgg16", "vgg19"), 0.01)
 
 
 def recipe(

@@ -26,7 +26,8 @@ class Settings:
     warmup_epochs: float = 1
 
 
-WITHOUT_NORMALISATION = ("alexnet", "squeezenet1_0", "squeezenet1_1", "vgg11")
+VGG = ("vgg11", "vgg13", "vgg16", "vgg19")
+WITHOUT_NORMALISATION = ("alexnet", "squeezenet1_0", "squeezenet1_1", *VGG)
 EXCEPTIONS = {
     "alexnet": Settings(lr=3e-4),
     "efficientnet_b0": Settings(lr=0.01, batch_size=16, epochs=30),
@@ -35,8 +36,8 @@ EXCEPTIONS = {
     "shufflenet_v1": Settings(lr=0.02, batch_size=16),
     "squeezenet1_0": Settings(lr=4e-4, batch_size=16, epochs=25, warmup_epochs=5),
     "squeezenet1_1": Settings(lr=4e-4, batch_size=16, epochs=25, warmup_epochs=5),
-    "vgg11": Settings(lr=3e-4),
     "wide_resnet50_2": Settings(lr=0.01, batch_size=16, epochs=12),
+    **dict.fromkeys(VGG, Settings(lr=3e-4)),
 }
 
 
@@ -66,7 +67,7 @@ def recipe(
 
 
 def optimizer_of(model_name: str, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW for a network without normalisation, SGD with momentum for the others."""
+    """AdamW for those of `WITHOUT_NORMALISATION`, SGD with momentum for the others."""
     if model_name in WITHOUT_NORMALISATION:
         return optimizers.adamw(schedule, weight_decay=0.05)
     return optimizers.sgd(schedule, momentum=0.9, weight_decay=5e-4)

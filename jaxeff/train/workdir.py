@@ -23,7 +23,7 @@ Folder = pathlib.Path | epath.Path
 
 # What makes two runs the same run. Where and how fast it runs may change between sessions.
 # Checkpoints of earlier versions hold another state.
-GOES_ON_FROM = ("0.4.", "0.5.", "0.6.", "0.7.", "0.8.")
+GOES_ON_FROM = ("0.4.", "0.5.", "0.6.", "0.7.", "0.8.", "0.9.")
 IDENTITY = ("model", "task", "recipe", "dataset", "target", "seed")
 
 

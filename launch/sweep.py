@@ -434,8 +434,14 @@ def _further_runs(configurations, failed, precision):
         found = configuration.records()
         if not found or configuration.name in broken or len(found) >= _MOST_SEEDS.value:
             continue
-        error = measure.compute_to_level([measure.crossing(r) for r in found]).relative_error
-        if error is None or error > precision:
+        crossings = [measure.crossing(record) for record in found]
+        error = measure.compute_to_level(crossings).relative_error
+        if precision < (left := measure.gap_error(crossings)) < math.inf:
+            print(
+                f"{configuration.name}: no more seeds, since its evaluations leave {left:.1%} open "
+                "either way: give a smaller --eval_every"
+            )
+        elif error is None or error > precision:
             runs.append(configuration.run(max(record.seed for record in found) + 1))
     return runs
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -121,11 +122,17 @@ class Run:
         """Whether there is nothing left to run.
 
         Raises:
-          UsageError: the user's files have changed since it was run.
+          UsageError: the user's files have changed since it was run, or it was run on others' data.
         """
         record = _read(self.workdir / "record.json")
         if record is None or record.status not in DONE:
             return False
+        folder = _data_dir(self.configuration.flags)
+        if not _is_same_folder(_data_dir(shlex.split(record.command)), folder):
+            raise UsageError(
+                f"{self.workdir}: was run on another folder of that name than {folder}; give "
+                "another --out"
+            )
         if (record.model.source, record.recipe["source"]) != self.configuration.sources:
             raise UsageError(
                 f"{self.workdir}: the file of its model or recipe has changed since; give another "
@@ -388,6 +395,19 @@ class _Search:
         """Notes that `run` is done; whether all of its length are."""
         self._missing.discard(run)
         return not self._missing
+
+
+def _data_dir(flags):
+    given = [flag.partition("=")[2] for flag in flags if flag.startswith("--data_dir=")]
+    return given[-1] if given else None
+
+
+def _is_same_folder(one, other):
+    """Whether both lead to one place; a record may have lost the folder that was its data's."""
+    if None in (one, other) or one == other:
+        return True
+    places = [os.path.realpath(os.path.expanduser(each)) for each in (one, other)]
+    return places[0] == places[1]
 
 
 def _of_seeds(configuration, seeds):

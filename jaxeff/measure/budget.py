@@ -6,6 +6,7 @@ seeds; one seed's budget lies between the longest length below its shortest succ
 success, which is a crossing like those of learning curves, with the same estimate and interval.
 """
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,10 +45,13 @@ EVALUATED_EVERY = 2
 
 
 def is_of_search(record: Record) -> bool:
-    """Whether a run was made to find a budget, and not to find where it crosses the level."""
+    """Whether a run was made to find a budget, and not to find where it crosses the level.
+
+    It was evaluated at its end alone, and would not have stopped at its target.
+    """
     every = record.recipe.get("eval_every")  # Records of version 1 do not have it.
     at_end_alone = every is not None and every >= EVALUATED_EVERY * record.recipe["epochs"]
-    return at_end_alone and record.status != "reached"
+    return at_end_alone and "--nostop_at_target" in record.command.split()
 
 
 def ends_at_level(record: Record) -> bool:
@@ -77,7 +81,7 @@ def budget(runs: Sequence[Record]) -> Budget:
             (length, sum(map(ends_at_level, within)), len(within))
             for length, within in sorted(by_length.items())
         ],
-        spent_flops=sum(run.curve[-1].train_flops for run in runs if run.curve),
+        spent_flops=sum(map(_spent_flops, runs)),
     )
 
 
@@ -143,8 +147,17 @@ def _crossing(seed, runs, cost):
 
 def _whole_flops(run):
     """Of the whole schedule, also where the run crossed its target before, or diverged."""
-    steps = run.curve[-1].step if run.curve else 0
-    return float(run.compute.schedule.train_flops(steps))
+    schedule = run.compute.schedule
+    if run.curve and run.status != "diverged":
+        return float(schedule.train_flops(run.curve[-1].step))
+    examples = run.recipe["epochs"] * run.dataset.train_examples
+    steps = bisect.bisect_left(range(2**40), examples, key=schedule.examples)
+    return float(schedule.train_flops(steps))
+
+
+def _spent_flops(run):
+    """Also behind the crossing at which a run is charged."""
+    return max([run.compute.train_flops, *(point.train_flops for point in run.curve)])
 
 
 def _rounded(epochs):

@@ -48,7 +48,8 @@ def crossing(
 
     Args:
       record: of the run; one that diverged before its first evaluation never got there.
-      level: of the metric; None takes the run's own target, and its metric.
+      level: of the metric; None takes the run's own target, and its metric. A run that stopped at
+        an easier target counts as one that never got there.
       metric: key of the curve's metrics; None takes the target's.
       unit: one of `UNITS`.
 
@@ -87,7 +88,8 @@ def common_stop(runs: Sequence[Record], level: float, metric: str, unit: str = "
       unit: one of `UNITS`.
 
     Raises:
-      ValueError: there is no record, or they were evaluated at different steps.
+      ValueError: there is no record, they were evaluated at different steps, or they stopped at
+        their target before their mean met the level.
     """
     if not runs:
         raise ValueError("there is no run")
@@ -99,6 +101,8 @@ def common_stop(runs: Sequence[Record], level: float, metric: str, unit: str = "
         mean = sum(point.value(metric) for point in points) / len(points)
         if records.is_met(direction, mean, level):
             return _spent(runs[0], points[0], unit)
+    if any(record.status == "reached" and len(record.curve) == length for record in runs):
+        raise ValueError("a run stopped at its target before the mean met the level")
     return math.inf
 
 

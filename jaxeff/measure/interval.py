@@ -6,8 +6,9 @@ that share such a gap are spread evenly over it, which is where Turnbull's estim
 interval-censored data (1976) with a uniform density in each gap puts its mass. On the logarithms of
 these, seven seeds or fewer give Student's interval, which takes the crossings for log-normal; eight
 or more give the interval between order statistics with Hettmansperger and Sheather's interpolation
-(1986), which takes them for nothing. `tests/measure/test_coverage.py` holds how often each contains
-the truth.
+(1986), which takes them for nothing. Where runs differ by less than a gap, neither says where in
+the gap they cross: an interval is never narrower than what the gaps leave open.
+`tests/measure/test_coverage.py` holds how often each contains the truth.
 """
 
 import math
@@ -61,10 +62,10 @@ def compute_to_level(crossings: Sequence[Crossing]) -> Estimate:
       crossings: of its runs, one a seed.
 
     Returns:
-      The estimate, which lies half a gap between evaluations before what the runs are charged. With
-      a run that never got there the interval's low end takes it to have crossed right after its
-      end; the high end is infinite where so many miss, by the binomial distribution, that half of
-      all seeds may.
+      The estimate, which lies half a gap between evaluations before what the runs are charged. The
+      interval contains the medians of both ends of the gaps. With a run that never got there its
+      low end takes the run to have crossed right after its end, and its high end never to cross;
+      that is infinite where so many miss, by the binomial distribution, that half of all seeds may.
 
     Raises:
       ValueError: there is no run.
@@ -80,10 +81,12 @@ def compute_to_level(crossings: Sequence[Crossing]) -> Estimate:
         time if math.isfinite(time) else c.after for time, c in zip(times, crossings, strict=True)
     ]
     low, high = _interval(np.log(np.maximum(ends, 1e-300)))
-    if missed and _most_misses(missed, count) >= 0.5:
-        high = math.inf
+    if missed:
+        bounded = _most_misses(missed, count) < 0.5
+        high = _interval(np.log(times))[1] if bounded else math.inf
     low, high = math.exp(low), math.exp(high) if math.isfinite(high) else math.inf
-    return Estimate(value, min(low, value), max(high, value), count, missed)
+    earliest, latest = _open(crossings)
+    return Estimate(value, min(low, earliest, value), max(high, latest, value), count, missed)
 
 
 def factor(reference: Sequence[Crossing], other: Sequence[Crossing]) -> Estimate:
@@ -118,6 +121,8 @@ def factor(reference: Sequence[Crossing], other: Sequence[Crossing]) -> Estimate
     else:
         low = value * math.exp(-math.hypot(_width(a.value, a.low), _width(b.high, b.value)))
         high = value * math.exp(math.hypot(_width(a.high, a.value), _width(b.value, b.low)))
+    (after, by), (other_after, other_by) = _open(reference), _open(other)
+    low, high = min(low, after / other_by), max(high, _ratio(by, other_after))
     return Estimate(value, min(low, value), max(high, value), seeds, missed)
 
 
@@ -140,17 +145,32 @@ def paired_factor(reference: Sequence[Crossing], other: Sequence[Crossing]) -> E
     value = float(np.median(ratios))
     if len(common) < FEWEST_SEEDS or missed or not value > 0:
         return Estimate(value, None, None, len(common), missed)
-    low, high = np.exp(_interval(np.log(ratios)))
-    return Estimate(value, min(float(low), value), max(float(high), value), len(common))
+    low, high = map(float, np.exp(_interval(np.log(ratios))))
+    of_seed = [{one.seed: one for one in each} for each in (reference, other)]
+    pairs = [(of_seed[0][seed], of_seed[1][seed]) for seed in common]
+    least = float(np.median([a.after / b.by for a, b in pairs]))
+    most = float(np.median([_ratio(a.by, b.after) for a, b in pairs]))
+    return Estimate(value, min(low, least, value), max(high, most, value), len(common))
 
 
 def relative_spread(crossings: Sequence[Crossing]) -> float | None:
     """The standard deviation of one run's logarithm: 0.1 where runs differ by a tenth.
 
-    None where fewer than two got there.
+    None where fewer than two got there. Runs that share a gap count as spread evenly over it, which
+    is more than they may differ by.
     """
     times = [time for time in _spread(crossings) if math.isfinite(time)]
     return float(np.log(times).std(ddof=1)) if len(times) > 1 else None
+
+
+def gap_error(crossings: Sequence[Crossing]) -> float:
+    """What evaluations that far apart leave open of the median, either way, whatever the seeds.
+
+    As `Estimate.relative_error`; infinite where the median's gap begins at 0 or has no end.
+    """
+    earliest, latest = _open(crossings)
+    bounded = earliest > 0 and math.isfinite(latest)
+    return math.sqrt(latest / earliest) - 1 if bounded else math.inf
 
 
 def seeds_needed(spread: float, precision: float) -> int:
@@ -185,6 +205,13 @@ def _spread(crossings):
     return times
 
 
+def _open(crossings):
+    """The least and the most that the median may be by the gaps alone."""
+    after, by = ([getattr(one, end) for one in crossings] for end in ("after", "by"))
+    missed = sum(math.isinf(end) for end in by)
+    return float(np.median(after)), float(np.median(by)) if missed * 2 < len(by) else math.inf
+
+
 def _interval(logarithms):
     """The interval of the median of numbers, on their own scale."""
     sorted_numbers, count = np.sort(logarithms), len(logarithms)
@@ -198,7 +225,9 @@ def _interval(logarithms):
     part = (outer - CONFIDENCE) / (outer - inner)
     weight = (count - rank) * part / (rank + (count - 2 * rank) * part)
     low = (1 - weight) * sorted_numbers[rank - 1] + weight * sorted_numbers[rank]
-    high = (1 - weight) * sorted_numbers[-rank] + weight * sorted_numbers[-rank - 1]
+    high = math.inf  # Of an infinite number and a finite one.
+    if math.isfinite(sorted_numbers[-rank]):
+        high = (1 - weight) * sorted_numbers[-rank] + weight * sorted_numbers[-rank - 1]
     return low, high
 
 
@@ -217,7 +246,9 @@ def _by_seed(crossings):
 def _ratio(a, b):
     if math.isinf(a) and math.isinf(b):
         return math.nan
-    return 0.0 if math.isinf(b) else a / b
+    if math.isinf(b):
+        return 0.0
+    return a / b if b else math.inf
 
 
 def _width(larger, smaller):

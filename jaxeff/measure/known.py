@@ -140,13 +140,15 @@ def known_spread(record: Record) -> Spread | None:
 
 
 def _kind(record):
-    settings = ("name", "source", "lr", "batch_size", "epochs")
+    # Optimizer and schedule are told by the recipe's name; how they are described may change.
+    left_out = {"optimizer", "schedule", "eval_every", "dtype"}
+    settings = sorted(record.recipe.keys() - left_out)
     model = record.model
     return (
         (model.name, model.args, model.source),
         record.dataset.fingerprint,
         record.task,
-        [record.recipe.get(setting) for setting in settings],
+        [(setting, record.recipe[setting]) for setting in settings],
     )
 
 

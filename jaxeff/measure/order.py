@@ -19,7 +19,8 @@ class Agreement:
 
     Attributes:
       coefficient: Spearman's; 1 where the orders are the same, -1 where one is the other reversed.
-      low: end of its 95 % interval; None where a network has too few seeds.
+      low: end of its 95 % interval; None where a network has too few seeds, or where so many miss
+        that a draw of them has no order.
       high: its other end.
       networks: how many there are.
     """
@@ -57,6 +58,8 @@ def rank_agreement(
     random = np.random.default_rng(seed)
     medians = np.stack([_medians(measured[name], random) for name in names], axis=1)
     drawn = _correlation(stats.rankdata(medians, axis=1), theirs)
+    if np.isnan(drawn).any():
+        return Agreement(found, None, None, len(names))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, (tail, 1 - tail))
     return Agreement(found, min(float(low), found), max(float(high), found), len(names))

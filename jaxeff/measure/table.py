@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxeff.cells import inert
+from jaxeff.errors import UsageError
 from jaxeff.measure.budget import Budget
 from jaxeff.measure.crossing import Crossing, crossing
 from jaxeff.measure.interval import Estimate, compute_to_level, factor, relative_spread
@@ -100,7 +101,24 @@ def table(
       level: to measure to; None takes each configuration's own target, and its metric.
       metric: of the level.
       budgets: of those configurations whose budget is known, by name.
+
+    Raises:
+      UsageError: a configuration has records of different data, or of runs that stopped at an
+        easier level.
     """
+    for name, records in configurations.items():
+        for record in records:
+            target, stopped = record.target, record.status == "reached" and level is not None
+            if stopped and metric == target.metric and not crossing(record, level, metric).reached:
+                raise UsageError(
+                    f"{name}: the run of seed {record.seed} stopped at {metric}:{target.value:g}, "
+                    f"which says nothing of {metric}:{level:g}"
+                )
+        if len({record.dataset.fingerprint for record in records}) > 1:
+            raise UsageError(
+                f"{name}: its records are of different data, whose numbers cannot be put together; "
+                "give each data set a folder of its own"
+            )
     measured = {
         name: _crossings(records, level, metric)
         for name, records in configurations.items()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from jaxeff import measure
 from jaxeff.measure import Budget
 from jaxeff.records import Record
-from jaxeff.report.measured import Result, baseline_of, ends, interval_columns
+from jaxeff.report.measured import Result, ends, interval_columns
 from jaxeff.report.tables import (
     BASELINE,
     NOT_OVER,
@@ -71,7 +71,8 @@ def _rows(searched, found, baseline, shipped):
             if result.runs and result.shipped == shipped
         }
         base = _baseline(within, baseline)
-        reference = baseline_of(found.get(group, ()), baseline, shipped)
+        # Both factors are from one configuration, so that their ratio is the schedule's.
+        reference = crossed.get(base) if base is not None else None
         for key, budget in within.items():
             factor = schedule = whole = None
             if base is not None and key != base:
@@ -116,7 +117,8 @@ def _budgets(searched) -> dict[Group, dict[Configuration, Budget]]:
 
 
 def _any_length(key):
-    return key._replace(epochs=0.0)
+    # Schedules hold their length.
+    return key._replace(epochs=0.0, settings="")
 
 
 def _baseline(within, baseline):

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import datetime
 import io
+import json
 import math
 import os
 import pathlib
@@ -82,26 +83,31 @@ def export(
     crossed, rows = [record for record in records if not measure.is_of_search(record)], []
     # Of each level: results with their compute. The baseline's is its level's first row.
     levels: dict[str, list[tuple[Result, Estimate]]] = {}
-    for within in measured.results(crossed).values():
+    results = measured.results(crossed)
+    metrics = _metrics(results)
+    for group, within in results.items():
         first = measured.baseline_of(within, baseline)
         for result in sorted(within, key=lambda result: result is not first):
             if result.runs:
-                found = levels.setdefault(metric_name(result.first), [])
+                found = levels.setdefault(metrics[group], [])
                 found.append((result, result.estimate("paper")))
         if first is not None and math.isfinite(first.estimate("paper").value):
-            base.setdefault(metric_name(first.first), first)
+            base.setdefault(metrics[group], first)
     lines = ["# Analysis", ""]
     for metric, found in sorted(levels.items()):
         for result, estimate in found:
             factor = _factor(base.get(metric), result, estimate)
             is_base = base.get(metric) is result
             missing = None
+            of_undated = _is_undated(base.get(metric)) and not is_base
             if not math.isfinite(estimate.value):
                 missing = result.remark
             elif factor is None:
                 missing = f"no run of {baseline} among the records got to this level"
             elif publications.date_of(result.first) is None:
                 missing = "no date of publication is known (PUBLISHED in the model's file)"
+            elif of_undated:
+                missing = f"{baseline}, which its factor is from, has no date of publication"
             else:
                 rows.append(_measured_row(metric, result, estimate, factor, is_base))
             lines += _analysis(metric, result, estimate, missing)
@@ -109,6 +115,27 @@ def export(
         lines.append("No record of a run that is over was given: all rows are published ones.")
     text = sota_file.with_rows(existing, columns, rows)
     return text, "\n".join(map(visible, lines)) + "\n"
+
+
+def _metrics(results):
+    """A name for each group; groups of one name differ in how their task is set, which is added."""
+    names = {group: metric_name(within[0].first) for group, within in results.items()}
+    settings = {group: json.loads(group.settings) for group in names}
+    found = {}
+    for group, name in names.items():
+        alike = [settings[other] for other in names if names[other] == name]
+        apart = [
+            f"{key} {value}"
+            for key, value in sorted(settings[group].items())
+            if any(other.get(key) != value for other in alike)
+        ]
+        found[group] = ", ".join([name, *apart])
+    return found
+
+
+def _is_undated(base):
+    """Whether factors are from a result that can have no row, which a file's base has to have."""
+    return base is not None and not isinstance(base, float) and not publications.date_of(base.first)
 
 
 def _factor(base, result, estimate):
@@ -119,7 +146,10 @@ def _factor(base, result, estimate):
         return None
     if not isinstance(base, float):
         return measure.factor(base.crossings("paper"), result.crossings("paper"))
-    ends = [None if end is None else base / end for end in (estimate.high, estimate.low)]
+    ends = [
+        None if end is None else base / end if end else math.inf
+        for end in (estimate.high, estimate.low)
+    ]
     return dataclasses.replace(estimate, value=base / estimate.value, low=ends[0], high=ends[1])
 
 

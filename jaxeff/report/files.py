@@ -16,7 +16,7 @@ from jaxeff.errors import UsageError
 from jaxeff.report import audit, exchange, figures, page
 from jaxeff.report.analysis import Analysis
 from jaxeff.report.csv_file import csv_text
-from jaxeff.report.tables import BASELINE
+from jaxeff.report.tables import BASELINE, configuration
 
 if typing.TYPE_CHECKING:
     from etils import epath
@@ -94,25 +94,40 @@ def read_records(
 ) -> tuple[list[records.Record], list[str]]:
     """Reads valid records, and says why each other file is none or was read before.
 
+    Of one run that was continued elsewhere the longer record is taken. Two runs with the same
+    numbers at every evaluation are the same seed twice, and no further evidence.
+
     Args:
       paths: files.
       progress: wraps the iteration, to show it.
     """
-    valid, refused, seen = [], [], {}
+    read, refused = [], []
     for path in progress(paths):
         try:
-            record = records.read(path)
-            key = (record.run_id, record.created, record.seed, len(record.curve))
-            if seen.setdefault(key, path) is not path:
-                raise UsageError(f"{path}: the same run as {seen[key]}")
+            read.append((path, records.read(path)))
         except UsageError as error:
             refused.append(str(error))
         except Exception as error:  # A record that nobody foresaw must not cost the others.
             reason = f"{type(error).__name__}: {error}"
             refused.append(visible(f"{path}: cannot be read ({' '.join(reason.split())[:200]})"))
-        else:
-            valid.append(record)
-    return valid, refused
+    # The longest of a run first, then as they were given.
+    seen, valid = {}, {}
+    for number, (path, record) in sorted(enumerate(read), key=lambda one: -len(one[1][1].curve)):
+        same = [key for key in _of_one_run(record) if key in seen]
+        if same:
+            refused.append(f"{path}: the same run as {seen[same[0]]}")
+            continue
+        seen |= dict.fromkeys(_of_one_run(record), path)
+        valid[number] = record
+    return [record for _, record in sorted(valid.items())], refused
+
+
+def _of_one_run(record):
+    """What no two runs have in common: the identity, and the numbers that were measured."""
+    yield record.run_id, record.created, record.seed
+    if record.curve:
+        measured = [(point.step, point.train_flops, point.metrics) for point in record.curve]
+        yield configuration(record), record.dataset.fingerprint, record.seed, str(measured)
 
 
 def _glob(pattern):

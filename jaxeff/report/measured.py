@@ -5,6 +5,8 @@ result: it is named, and counts for nothing.
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -173,7 +175,10 @@ def _names(keys):
     for key in keys:
         sources = ", ".join(f"file {source[:8]}" for source in key.sources if source)
         texts = key.model, f"{key.model}, {key.recipe}", f"{key.model}, {key.text}"
-        names[key] = [*texts, ", ".join(filter(None, (texts[-1], sources))), str(tuple(key))]
+        full = ", ".join(filter(None, (texts[-1], sources)))
+        others = [json.loads(other.settings) for other in keys if other.text == key.text]
+        apart = ", ".join([full, *_settings_apart(json.loads(key.settings), others)])
+        names[key] = [*texts, full, apart, str(tuple(key))]
     return {
         key: next(
             name
@@ -182,6 +187,15 @@ def _names(keys):
         )
         for key in keys
     }
+
+
+def _settings_apart(settings, others):
+    """Entries of a recipe that not all of the others have alike: `accumulate 4`."""
+    for name, value in sorted(settings.items()):
+        if any(other.get(name) != value for other in others):
+            text = json.dumps(value, sort_keys=True)
+            digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+            yield f"{name} {text if len(text) <= 12 else digest}"
 
 
 def _median(result):

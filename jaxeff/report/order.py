@@ -91,7 +91,7 @@ def _rows(group, within, printed):
                 float(here),
                 their_factor,
                 *ends(factor),
-                None if factor is None else factor.value / their_factor,
+                None if ends(factor)[0] is None else factor.value / their_factor,
                 len(chosen[name].runs),
             )
         )

@@ -54,19 +54,24 @@ def with_rows(existing: str, columns: Sequence[str], rows: Sequence[Sequence[obj
     Args:
       existing: text of a file, which stays byte for byte as it is.
       columns: of the file.
-      rows: cells in the order of `COLUMNS`; a line that is there already is not added again.
+      rows: cells in the order of `COLUMNS`; one whose level, publication and compute are there
+        already is not added again.
     """
     end = "\r\n" if "\r\n" in existing else "\n"
-    there, added = set(existing.splitlines()), io.StringIO()
+    reader = csv.DictReader(io.StringIO(existing.removeprefix("\ufeff"), newline=""))
+    there, added = {_measurement(row) for row in reader}, io.StringIO()
     for row in rows:
-        line = io.StringIO()
         cells = dict(zip(COLUMNS, map(inert, row), strict=True))
-        csv.writer(line, lineterminator="").writerow([cells.get(name, "") for name in columns])
-        if line.getvalue() not in there:
-            added.write(line.getvalue() + end)
+        if _measurement(cells) not in there:
+            line = csv.writer(added, lineterminator=end)
+            line.writerow([cells.get(name, "") for name in columns])
     if added.getvalue() and not existing.endswith("\n"):
         existing += end
     return existing + added.getvalue()
+
+
+def _measurement(row):
+    return tuple(row[name] for name in COLUMNS[:5])
 
 
 def number(text: str | None) -> float | None:

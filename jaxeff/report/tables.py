@@ -333,7 +333,9 @@ class Group(NamedTuple):
 def group_of(record: Record) -> Group:
     """The records that this one's compute may be compared with."""
     task, target = record.task, record.target
-    settings = {key: value for key, value in task.items() if key not in ("name", "metrics")}
+    # What an evaluation costs is of the model, and is charged to no run.
+    of_the_run = ("name", "metrics", "evaluation_macs_per_example")
+    settings = {key: value for key, value in task.items() if key not in of_the_run}
     return Group(
         record.dataset.name,
         record.dataset.fingerprint,
@@ -380,6 +382,7 @@ class Configuration(NamedTuple):
       dtype: of the computation; None where the record does not say.
       model_args: what the model was created with beyond its defaults, as JSON; None for nothing.
       sources: SHA-256 of the user's files that define model and recipe; None for those of jaxeff.
+      settings: all else that the recipe holds, as JSON: optimizer, schedule, transforms, and more.
     """
 
     model: str
@@ -390,6 +393,7 @@ class Configuration(NamedTuple):
     dtype: str | None
     model_args: str | None
     sources: tuple[str | None, str | None]
+    settings: str = "{}"
 
     @property
     def text(self) -> str:
@@ -405,6 +409,10 @@ class Configuration(NamedTuple):
         return ", ".join(parts)
 
 
+# Entries of a recipe that have a field of their own, and how often it was evaluated.
+_NAMED = {"name", "lr", "batch_size", "epochs", "dtype", "source", "eval_every"}
+
+
 def configuration(record: Record) -> Configuration:
     """The runs that this one differs from by its seed alone."""
     model, recipe = record.model, record.recipe
@@ -418,6 +426,7 @@ def configuration(record: Record) -> Configuration:
         recipe.get("dtype"),
         json.dumps(model.args, sort_keys=True) if model.args else None,
         (model.source, recipe["source"]),
+        json.dumps({k: recipe[k] for k in recipe if k not in _NAMED}, sort_keys=True),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 
 import pytest
 
+from jaxeff.errors import UsageError
 from tests.launch.commands import ROOT, assert_one_line_and_exit_2, run_command, run_quickly
 from tests.records import example
 
@@ -446,3 +448,27 @@ def test_a_plan_tells_the_time_of_what_was_never_run(folder):
     assert sum(": done, " in line for line in lines) == 1
     assert sum(re.search(r": \d+:\d\d:\d\d$", line) is not None for line in lines) == 5
     assert re.search(r"what is missing take about \d+:\d\d:\d\d \(h:mm:ss\)$", lines[-1])
+
+
+def test_a_run_on_another_folder_of_that_name_is_not_taken_for_done(tmp_path):
+    folders = [tmp_path / name / "train" for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+
+    def configured(folder):
+        return sweep_runs.Configuration(
+            tmp_path / "out", "alexnet", None, "image_folder", (f"--data_dir={folder}",)
+        ).run(0)
+
+    run = configured(folders[0])
+    record = example.run()
+    flags = shlex.join(run.flags())
+    record = dataclasses.replace(record, command=f"python launch/train.py {flags}")
+    run.workdir.mkdir(parents=True)
+    (run.workdir / "record.json").write_text(json.dumps(record.to_json()), encoding="utf-8")
+    assert run.is_done
+    link = tmp_path / "linked"
+    link.symlink_to(folders[0].parent)
+    assert configured(link / "train").is_done
+    with pytest.raises(UsageError, match=f"another folder of that name than {folders[1]}"):
+        configured(folders[1]).is_done  # noqa: B018

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from jaxeff.measure import budget, factor, first_length, next_length
+from jaxeff.measure import budget, factor, first_length, is_of_search, next_length
 from tests.records import example
 
 FLOPS = 6000  # of a step; a run of one evaluation has ten steps
@@ -80,3 +80,26 @@ def test_a_run_that_crossed_and_fell_again_or_diverged_is_no_success():
     fell = example.run(top1=(0.9, 0.4), level=0.5)
     assert budget([fell]).lengths[0][1:] == (0, 1)
     assert budget([dataclasses.replace(_run(0, 10.0), status="diverged")]).epochs.missed == 1
+
+
+def test_a_length_at_which_all_diverge_costs_what_it_would_have_cost():
+    def diverged(seed, curve=()):
+        run = _run(seed, 8.0)
+        assert run.compute.segments[0].batch_size * 10 == run.dataset.train_examples
+        compute = dataclasses.replace(run.compute, train_flops=30 * FLOPS)
+        return dataclasses.replace(run, curve=curve, compute=compute, status="diverged")
+
+    needs = dict.fromkeys(range(3), 10.0)
+    failed, done = [_run(seed, 8.0, needs) for seed in needs], [_run(s, 10.0, needs) for s in needs]
+    ended, lost = budget([*failed, *done]), budget([*map(diverged, needs), *done])
+    assert lost.train_flops == ended.train_flops
+    assert lost.train_flops.value == pytest.approx(9 * 10 * FLOPS)
+    assert lost.spent_flops == 3 * (100 + 30) * FLOPS
+
+
+def test_a_short_run_that_was_to_stop_at_its_target_is_no_search():
+    run = _run(0, 1.0)
+    run = dataclasses.replace(run, recipe={**run.recipe, "eval_every": 2.0}, status="completed")
+    assert not is_of_search(run)
+    searched = dataclasses.replace(run, command=f"{run.command} --nostop_at_target --seed=0")
+    assert is_of_search(searched)

@@ -59,7 +59,10 @@ def test_one_stop_for_all_seeds_is_where_their_mean_meets_the_level():
     lucky, unlucky = example.run(top1=(0.6, 0.55, 0.9)), example.run(top1=(0.2, 0.4, 0.7), seed=1)
     assert common_stop([lucky, unlucky], 0.5, "top1") == 30 * FLOPS
     assert common_stop([lucky], 0.5, "top1") == 10 * FLOPS
-    assert common_stop([unlucky], 0.8, "top1") == math.inf
+    missed = dataclasses.replace(unlucky, status="completed")
+    assert common_stop([missed], 0.8, "top1") == math.inf
+    with pytest.raises(ValueError, match="stopped at its target"):
+        common_stop([unlucky], 0.8, "top1")
     with pytest.raises(ValueError, match="there is no run"):
         common_stop([], 0.5, "top1")
     with pytest.raises(ValueError, match="different steps"):

@@ -8,6 +8,7 @@ from jaxeff.measure import (
     Crossing,
     compute_to_level,
     factor,
+    gap_error,
     paired_factor,
     relative_spread,
     seeds_needed,
@@ -140,3 +141,37 @@ def test_the_seeds_that_a_precision_needs():
     assert seeds_needed(0.01, 0.5) == 3
     with pytest.raises(ValueError, match="above 0"):
         seeds_needed(0.0, 0.1)
+
+
+def in_gap(after, by, count):
+    return [Crossing(after, by, by, seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize("count", [3, 5, 7, 8, 20, 100])
+def test_no_number_of_seeds_tells_where_in_a_gap_they_cross(count):
+    alike, earlier = in_gap(5.0, 6.0, count), in_gap(2.0, 3.0, count)
+    found, ratio = compute_to_level(alike), factor(alike, earlier)
+    assert found.low <= 5 < found.value < 6 <= found.high
+    assert ratio.low <= 5 / 3 < ratio.value < 6 / 2 <= ratio.high
+    pairs = paired_factor(earlier, earlier)
+    assert pairs.low <= 2 / 3 < pairs.value == 1 < 3 / 2 <= pairs.high
+    assert gap_error(alike) == pytest.approx(math.sqrt(6 / 5) - 1)
+    assert found.relative_error >= gap_error(alike)
+
+
+def test_a_gap_that_begins_at_nothing_is_open_below():
+    first = in_gap(0.0, 1.0, 5)
+    assert compute_to_level(first).low == 0
+    assert factor(in_gap(2.0, 3.0, 5), first).high == math.inf
+    assert gap_error(first) == math.inf == gap_error(at(None, None, None))
+
+
+def test_a_miss_bounds_nothing_above_wherever_it_ended():
+    reached = [Crossing(t - 1e-3, t, t, seed) for seed, t in enumerate(range(10, 25))]
+
+    def with_misses(ended):
+        return reached + [Crossing(ended, math.inf, math.inf, 15 + i) for i in range(5)]
+
+    early, late = (compute_to_level(with_misses(ended)) for ended in (1.0, 30.0))
+    assert early.high == late.high > 20 > early.value == late.value
+    assert early.low < late.low

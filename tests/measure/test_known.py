@@ -137,7 +137,8 @@ def test_a_search_for_another_level_says_nothing_of_this_one():
     def searched(level):
         run = example.run("alexnet", (0.9,), level=level)
         recipe = {**run.recipe, "epochs": 2.0, "eval_every": 4.0}
-        return dataclasses.replace(run, recipe=recipe, status="completed")
+        command = f"{run.command} --nostop_at_target"
+        return dataclasses.replace(run, recipe=recipe, status="completed", command=command)
 
     crossed = example.run("alexnet", (0.4, 0.9), level=0.5)
     levels = {"d": {"metric": "top1", "level": 0.5, "reference": "alexnet"}}

@@ -45,3 +45,10 @@ def test_a_network_that_never_arrives_is_last():
     assert rank_agreement(measured, {"a": 3, "b": 2, "c": 1}).coefficient == -1
     with pytest.raises(ValueError, match="2 networks"):
         rank_agreement(measured, {"a": 1, "b": 2})
+
+
+def test_where_a_draw_may_have_no_order_there_is_no_interval():
+    missed = Crossing(9.0, math.inf, math.inf, 2)
+    runs = {name: [*_runs(median)[:2], missed] for name, median in (("a", 1), ("b", 2), ("c", 3))}
+    found = rank_agreement(runs, {"a": 1, "b": 2, "c": 3})
+    assert (found.coefficient, found.low, found.high) == (1, None, None)

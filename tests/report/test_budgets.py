@@ -19,8 +19,8 @@ def _searched(model, needs, scale):
                        seed=seed, scale=scale)  # fmt: skip
             recipe = {**made.recipe, "epochs": length, "eval_every": 2 * length}
             last = dataclasses.replace(made.curve[-1], epoch=length)
-            status = "completed"
-            runs.append(dataclasses.replace(made, recipe=recipe, curve=(last,), status=status))
+            over = {"status": "completed", "command": f"{made.command} --nostop_at_target"}
+            runs.append(dataclasses.replace(made, recipe=recipe, curve=(last,), **over))
     return runs
 
 
@@ -62,3 +62,21 @@ def test_a_budget_stands_beside_the_crossing_and_says_what_of_the_factor_was_sch
 def test_without_a_search_there_is_no_such_table():
     made = analyse(_crossed("alexnet", 4, scale=1))
     assert "budgets" not in {table.name for table in made.tables}
+
+
+def test_both_factors_are_from_one_configuration():
+    def by(name, runs):
+        return [dataclasses.replace(r, recipe={**r.recipe, "name": name}) for r in runs]
+
+    records = [
+        *by("small", _searched("alexnet", (4, 4, 4), scale=1) + _crossed("alexnet", 10, scale=1)),
+        *by("fast", _searched("alexnet", (5, 5, 5), scale=1) + _crossed("alexnet", 5, scale=1)),
+        *_searched("resnet18", (2, 2, 2), scale=1),
+        *_crossed("resnet18", 5, scale=1),
+    ]
+    (table,) = [table for table in analyse(records).tables if table.name == "budgets"]
+    rows = {(row[1], row[3]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    found = rows["resnet18", "small"]
+    assert found["times less, by budget"] == pytest.approx(3.5 / 1.5)
+    assert found["times less, by crossing"] == pytest.approx(9.5 / 4.5)
+    assert found["of the latter, schedule"] == pytest.approx((9.5 / 4.5) / (3.5 / 1.5))

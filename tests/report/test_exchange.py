@@ -279,3 +279,40 @@ def test_a_file_that_is_not_there_or_no_text_is_one_line(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot be read"):
         exchange.read(tmp_path / "x.csv")
+
+
+def _named(model, top1, **changes):
+    """Three seeds of a model, whose files have no date of publication unless it is known."""
+    return [run(model, top1, seed=seed, **changes) for seed in range(3)]
+
+
+def test_no_row_is_against_a_baseline_that_has_none(tmp_path):
+    records = _named("mine", (0.4, 0.4, 0.6), macs=10**12) + _named("resnet18", (0.6,), macs=10**12)
+    text, analysis = exchange.export(records, baseline="mine")
+    assert text == exchange.export([])[0]
+    assert "mine, which its factor is from, has no date of publication" in analysis
+
+
+def test_what_was_exported_is_not_added_again_and_can_be_imported(tmp_path):
+    records = _named("alexnet", (0.4, 0.6), macs=5 * 10**12) + _named(
+        "resnet18", (0.6,), macs=10**12
+    )
+    first, _ = exchange.export(records)
+    second, _ = exchange.export(records, existing=first)
+    assert second == first
+    assert len(exchange.read(_write(tmp_path, second))) == len(published.sota()) + 2
+
+
+def test_what_is_evaluated_in_another_way_has_a_metric_of_its_own(tmp_path):
+    def cropped(records, fraction):
+        settings = {"evaluation_crop_fraction": fraction}
+        return [dataclasses.replace(r, task={**r.task, **settings}) for r in records]
+
+    records = [
+        *cropped(_named("alexnet", (0.4, 0.6), macs=5 * 10**12), 1.0),
+        *cropped(_named("resnet18", (0.6,), macs=10**12), 0.875),
+    ]
+    text, analysis = exchange.export(records)
+    assert "no run of alexnet among the records got to this level" in analysis
+    metrics = {metric for metric, _ in exchange.read(_write(tmp_path, text))}
+    assert "d at 8 px, 50 % top-1 (data f), evaluation_crop_fraction 1.0" in metrics

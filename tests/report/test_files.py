@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import datetime
 import errno
 import glob
@@ -148,7 +149,7 @@ def test_a_file_without_a_valid_record_is_named_and_the_others_count(tmp_path):
     assert len(refused) == 6
     for line, words in zip(
         refused,
-        ("train_flops", "NaN", "not a readable", "the same run as", "20 MB", "missing.json"),
+        ("train_flops", "NaN", "not a readable", "20 MB", "missing.json", "the same run as"),
         strict=True,
     ):
         assert words in line
@@ -227,3 +228,17 @@ def test_the_page_keeps_the_crossing_when_a_long_curve_is_thinned():
     (curve,) = (shown["curve"] for shown in group["runs"])
     assert len(curve) <= 8_002
     assert max(point[2] for point in curve) == 0.6
+
+
+def test_a_run_counts_once_however_often_it_is_there(tmp_path):
+    short, long = run(top1=(0.4, 0.6)), run(top1=(0.4, 0.6, 0.7, 0.8))
+    paths = _save(tmp_path / "continued", short, long)
+    valid, (line,) = files.read_records(paths)
+    assert [len(record.curve) for record in valid] == [4]
+    assert f"{paths[0]}: the same run as {paths[1]}" in line
+    # The same seed again, with the same numbers, is no further evidence; another seed is.
+    again = dataclasses.replace(short, run_id="another", created="2026-02-02T03:04:05+00:00")
+    other = run(top1=(0.4, 0.6), seed=1)
+    valid, refused = files.read_records(_save(tmp_path / "again", short, again, other))
+    assert [record.seed for record in valid] == [0, 1]
+    assert len(refused) == 1

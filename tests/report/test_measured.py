@@ -397,3 +397,22 @@ def test_every_row_has_a_date_and_a_link_or_is_undated():
         found = sorted((row["published"], row["publication"] or "") for row in rows_of(table))
         assert found[0][0] == "2012-06-01"
         assert found[1:] == [("2026-05-01", "https://x.org/a"), ("undated", "")]
+
+
+def test_runs_of_recipes_that_differ_in_anything_are_not_put_together():
+    plain, alike = at("alexnet", 8, 10, 13), at("alexnet", 16, 17, 18)
+    other = [dataclasses.replace(r, recipe={**r.recipe, "accumulate": 4}) for r in alike]
+    (within,) = measured.results(plain + other).values()
+    assert [len(result.runs) for result in within] == [3, 3]
+    assert within[0].name == "alexnet, small, lr 0.1, batch 10, 20 epochs, accumulate 4"
+
+
+def test_what_an_evaluation_costs_tells_no_groups_apart():
+    def flipped(runs, macs):
+        cost = {"evaluation_macs_per_example": {"": macs}}
+        return [dataclasses.replace(run, task={**run.task, **cost}) for run in runs]
+
+    records = flipped(at("alexnet", 8, 9, 10), 190) + flipped(at("resnet18", 4, 4, 5), 300)
+    rows = measured_rows(records)
+    assert rows["resnet18"]["than"] == "alexnet"
+    assert rows["resnet18"]["times less"] == pytest.approx(8.5 / 3.75, rel=0.1)

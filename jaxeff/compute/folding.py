@@ -219,9 +219,19 @@ def _compact(array: np.ndarray) -> Any:
     values = array.ravel()
     if values.size == 0:
         return _VARIED
-    if (values == values[0]).all() or (values != values).all():  # equal, or all NaN
+    if (values == values[0]).all() and not _has_both_zeros(values):
+        return values[0].reshape(())
+    if (values != values).all():  # NaN
         return values[0].reshape(())
     return array if array.size <= _LARGE else _VARIED
+
+
+def _has_both_zeros(values: np.ndarray) -> bool:
+    """Whether some of equal numbers are 0 and others -0, which divide to other infinities."""
+    if values.dtype.kind in "biu" or values[0] != 0:
+        return False
+    negative = np.signbit(values)
+    return bool(negative.any() and not negative.all())
 
 
 def _is(constant: Any, number: Any) -> bool:
@@ -388,7 +398,20 @@ def _div(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _round(eqn: JaxprEqn, x: np.ndarray) -> np.ndarray:
     if eqn.params["rounding_method"] == RoundingMethod.TO_NEAREST_EVEN:
         return np.rint(x)
-    return np.trunc(x + np.copysign(0.5, x))
+    whole = np.trunc(x)
+    return whole + np.copysign(np.abs(x - whole) >= 0.5, x)
+
+
+def _power(eqn: JaxprEqn, x: np.ndarray) -> np.ndarray:
+    # Integers wrap around.
+    exponent = eqn.params["y"]
+    return x**exponent if x.dtype.kind in "iu" else x.astype(np.float64) ** exponent
+
+
+def choose(which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
+    """The case with the number that `which` has, element by element, of any number of cases."""
+    which, *cases = np.broadcast_arrays(which, *cases)
+    return np.take_along_axis(np.stack(cases), which.astype(int)[np.newaxis], 0)[0]
 
 
 # XLA leaves these with some constants: roots and logarithms that are not defined, the sign of NaN.
@@ -414,7 +437,7 @@ _COMPUTED: dict[str, Callable[..., Any]] = {
     "exp2": _elementwise(np.exp2),
     "ge": _elementwise(np.greater_equal),
     "gt": _elementwise(np.greater),
-    "integer_pow": lambda eqn, x: x.astype(np.float64) ** eqn.params["y"],
+    "integer_pow": _power,
     "le": _elementwise(np.less_equal),
     "log": _elementwise(np.log),
     "logistic": _elementwise(lambda x: 1 / (1 + np.exp(-x))),
@@ -429,7 +452,7 @@ _COMPUTED: dict[str, Callable[..., Any]] = {
     "rem": _elementwise(np.fmod),
     "round": _round,
     "rsqrt": _elementwise(lambda x: 1 / np.sqrt(x)),
-    "select_n": _elementwise(lambda which, *cases: np.choose(which.astype(int), cases)),
+    "select_n": _elementwise(choose),
     "sign": _elementwise(np.sign),
     "sin": _elementwise(np.sin),
     "sqrt": _elementwise(np.sqrt),

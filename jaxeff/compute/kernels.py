@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn
 
+from jaxeff.compute.folding import choose
+
 
 class GridScalars:
     """The scalars that are known at each point of a grid, or of a part of one.
@@ -88,7 +90,7 @@ _SCALAR: dict[str, Callable[..., Any]] = {
     "not": np.invert,
     "or": np.bitwise_or,
     "rem": np.fmod,
-    "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
+    "select_n": choose,
     "sign": np.sign,
     "sub": np.subtract,
 }

@@ -401,7 +401,8 @@ class _Walker:
         self.found.kept.update(inputs)
         if self.grid is not None and self.grid.get(inputs[0]) is not None:
             return self.at_each_point(branches, inputs, place)
-        return self.renumbered(self.most_expensive(branches, inputs[1:], place))
+        outputs = self.most_expensive(branches, inputs[1:], place)
+        return self.renumbered(outputs, keep_scalars=False)
 
     def most_expensive(
         self, branches: list[_Program], inputs: list[int], place: Place
@@ -429,7 +430,7 @@ class _Walker:
     def at_each_point(self, branches: list[_Program], inputs: list[int], place: Place) -> list[int]:
         """Adds the steps of each branch for those points of the grid that take it."""
         choices = np.clip(self.grid.get(inputs[0]).astype(int), 0, len(branches) - 1)
-        outputs: list[int] = []
+        outputs = self.new_values(len(branches[0][0].outvars))  # Of a grid without points.
         for number, branch in enumerate(branches):
             part = self.grid.where(choices == number)
             if part.points:

@@ -272,3 +272,38 @@ def test_random_programs_with_constants_are_reconciled(seed):
 @given(st.integers(0, 2**32))
 def test_many_random_programs_with_constants_are_reconciled(seed):
     is_reconciled(seed)
+
+
+def _full(value, dtype):
+    return lax.full((), value, dtype)
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        lambda: lax.integer_pow(_full(3, jnp.int32), 25) > 0,
+        lambda: lax.integer_pow(_full(-3, jnp.int8), 5) < 0,
+        lambda: lax.round(_full(0.49999997, jnp.float32)) > 0.5,
+        lambda: lax.round(_full(-2.5, jnp.float32)) == -3,
+        lambda: lax.round(_full(8388609.0, jnp.float32)) == 8388609.0,
+        lambda: (1 / jnp.stack([_full(0.0, jnp.float32), _full(-0.0, jnp.float32)]))[1] < 0,
+        lambda: (1 / jnp.stack([_full(0.0, jnp.bfloat16), _full(-0.0, jnp.bfloat16)]))[1] < 0,
+    ],
+)
+def test_a_branch_that_constants_choose_is_the_one_that_is_executed(predicate):
+    def step(x):
+        return lax.cond(predicate(), lambda x: x @ x, lambda x: x, x)
+
+    with jax.disable_jit():
+        executed = bool(predicate())
+    cost = step_cost(step, shape(8, 8))
+    assert cost.macs == (512 if executed else 0)
+    assert abs(cost.unexplained) <= 4  # Of 0 beside -0 XLA knows more.
+
+
+def test_a_selection_of_many_constants():
+    def step(x):
+        cases = [jnp.full((2,), float(i)) for i in range(70)]
+        return x + lax.select_n(jnp.array([69, 3], jnp.int32), *cases)
+
+    assert step_cost(step, shape(2)).operations == 2

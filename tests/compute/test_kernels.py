@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 from jax import lax
 from jax.experimental import pallas
 from jax.experimental.pallas import tpu
@@ -211,3 +212,28 @@ def test_a_reciprocal_in_a_kernel_counts_once_an_element():
         pallas.pallas_call(kernel, jax.ShapeDtypeStruct((8, 8), jnp.float32)), shape(8, 8)
     )
     assert (cost.operations, cost.flops) == (64, 64)
+
+
+@pytest.mark.parametrize("values", [(1, 0), (0, 1), (2, -1)])
+def test_what_a_branch_returns_is_not_taken_for_known(values):
+    def kernel(x, out):
+        work = lax.cond(x[0, 0] > 0, lambda: values[0], lambda: values[1])
+
+        @pallas.when(work == values[0])
+        def _():
+            out[...] = x[...] @ x[...]
+
+    def call(x):
+        return pallas.pallas_call(kernel, jax.ShapeDtypeStruct((8, 8), jnp.float32), grid=(4,))(x)
+
+    cost = step_cost(call, shape(8, 8))
+    assert cost.macs == 4 * 8**3
+    assert "most expensive branch" in cost.notes[0]
+
+
+def test_a_grid_without_points_computes_nothing():
+    def kernel(x, out):
+        out[...] = x[...] * lax.cond(pallas.program_id(0) > 1, lambda: 2.0, lambda: 3.0)
+
+    call = pallas.pallas_call(kernel, jax.ShapeDtypeStruct((8, 8), jnp.float32), grid=(0,))
+    assert step_cost(call, shape(8, 8)).operations == 0

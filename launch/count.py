@@ -110,6 +110,13 @@ def function_cost(place: str):
             "arguments"
         )
     arguments = make_arguments()
+    if not isinstance(arguments, tuple | list | dict):
+        raise UsageError(
+            f"--fn={place}: {name}_arguments() returns a {type(arguments).__name__}; give a tuple "
+            "of positional arguments, or a dict of keyword arguments"
+        )
+    if isinstance(arguments, dict) and "trip_counts" in arguments:
+        raise UsageError(f"--fn={place}: rename its argument trip_counts, which says how loops run")
     trip_counts = user_file.constant(f"{name}_trip_counts") or {}
     if not isinstance(trip_counts, dict):
         raise UsageError(f"--fn={place}: {name}_trip_counts is no dict")

@@ -8,6 +8,8 @@ multiply-accumulates and is no faster on an A100. The count is of an ideal compi
 - Everything element-wise, every change of type or shape, is fused into the passes that read its
   result, which read its operands in its place; of a slice they read the part. Where several passes
   read it, it is written to memory if fewer bytes are moved so.
+- What a loop carries from pass to pass, scans or stacks is in memory between the passes, each of
+  which reads and writes its part.
 - Concatenations are fused likewise: what is concatenated is read from where it was written.
 - What is computed from a product's result and from arrays that were there before is computed as
   the result leaves the product, which then need not be read again, nor written if nothing else
@@ -70,16 +72,23 @@ def count_bytes(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     program = trace(fn, args, kwargs).jaxpr
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
     found = walk(jaxpr, program.consts, {})
-    names = dict(reversed(pair) for pair in found.aliases)
+    names = dict(reversed(pair) for pair in found.aliases if pair not in found.changing)
 
     def root(value: int) -> int:
         while value in names:
             value = names[value]
         return value
 
-    # A Pallas kernel is one pass, whatever it does inside.
-    steps = [step for step in found.steps if not (step.folded or step.place.in_kernel)]
-    traffic = _Traffic(steps, root, {root(value) for value in found.returned})
+    # A Pallas kernel is one pass, whatever it does inside. What is folded takes none, but what it
+    # is made of is read in its place.
+    steps = [
+        step
+        for step in found.steps
+        if not (step.place.in_kernel or (step.folded and _is(step, _PASSES)))
+    ]
+    # What a loop is given, and what a pass leaves to the next or stacks, is in memory.
+    stored = {outer for outer, _ in found.changing} | {after for after, _ in found.carries}
+    traffic = _Traffic(steps, root, set(map(root, stored.union(found.returned))))
     traffic.bytes |= {root(value): 0 for value in found.literals}  # Part of the program.
     return traffic.total()
 

@@ -96,6 +96,8 @@ class Walked:
       steps: in the order in which JAX traced them.
       aliases: pairs of values of which the second is the first under another number.
       carries: pairs of values of which the second is the first in a loop's next pass.
+      changing: those pairs of `aliases` in which one value is what the other is in a single pass of
+        a loop: a carry, or an element of what is scanned or stacked.
       literals: the values that are written into the program.
       constants: those of them that are read where they are written, with what they are.
       arrays: the arrays that are written into the program, by their variables.
@@ -112,6 +114,7 @@ class Walked:
     steps: list[Step] = field(default_factory=list)
     aliases: list[tuple[int, int]] = field(default_factory=list)
     carries: list[tuple[int, int]] = field(default_factory=list)
+    changing: set[tuple[int, int]] = field(default_factory=set)
     literals: set[int] = field(default_factory=set)
     constants: dict[int, Any] = field(default_factory=dict)
     arrays: dict[int, Var] = field(default_factory=dict)
@@ -342,20 +345,18 @@ class _Walker:
             times_in_xla=place.times_in_xla * (in_loop + outside),
         )
         constants, carries = _scan_arity(params, len(inputs))
-        inputs = [
-            *self.renumbered(inputs[:constants]),
-            *self.renumbered(inputs[constants:], keep_scalars=False),
-        ]
-        outputs = self.body(_body(eqn), inputs, each_pass)
-        carried = inputs[constants : constants + carries]
-        self.found.carries += zip(outputs[:carries], carried, strict=True)
-        return self.renumbered(outputs, keep_scalars=False)
+        fixed, entering = self.renumbered(inputs[:constants]), self.entering(inputs[constants:])
+        outputs = self.body(_body(eqn), [*fixed, *entering], each_pass)
+        self.found.carries += zip(outputs[:carries], entering[:carries], strict=True)
+        leaving = self.renumbered(outputs, keep_scalars=False)
+        self.found.changing.update(zip(outputs[carries:], leaving[carries:], strict=True))
+        return leaving
 
     def while_loop(self, eqn: JaxprEqn, inputs: list[int], place: Place) -> list[int]:
         params = eqn.params
         begin, end = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
         constants = self.renumbered(inputs[:end])
-        carried = self.renumbered(inputs[end:], keep_scalars=False)
+        carried = self.entering(inputs[end:])
         name = self.loops.name(module_path(place.name_stack))
         trips = self.loops.trip_count(name)
         if trips is None:
@@ -444,6 +445,7 @@ class _Walker:
         self.found.steps += other.steps
         self.found.aliases += other.aliases
         self.found.carries += other.carries
+        self.found.changing |= other.changing
         self.found.arrays |= other.arrays
         self.found.kept |= other.kept
         self.found.literal_cotangents |= other.literal_cotangents
@@ -536,6 +538,12 @@ class _Walker:
                 self.found.literals.add(number)
             if keep_scalars and self.grid is not None and self.grid.get(value) is not None:
                 self.grid.set(number, self.grid.get(value))
+        return new
+
+    def entering(self, values: list[int]) -> list[int]:
+        """New numbers for values that are others in each pass of a loop."""
+        new = self.renumbered(values, keep_scalars=False)
+        self.found.changing.update(zip(values, new, strict=True))
         return new
 
     def miss(self, what: str, place: Place, advice: str = "") -> None:

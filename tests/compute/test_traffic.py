@@ -7,6 +7,7 @@ from jax import lax
 
 from jaxeff.compute import count_bytes
 from jaxeff.errors import UsageError
+from tests.compute.programs import shape
 
 N = 64
 SQUARE = 4 * N * N
@@ -114,3 +115,73 @@ def test_a_loop_moves_its_bytes_each_time():
 def test_what_cannot_be_traced_is_one_clear_error():
     with pytest.raises(UsageError):
         _of(lambda x, y: jnp.dot(x, y[1:]))
+
+
+def _zeros_like(x):
+    return lax.select(x > 0, x, jnp.zeros_like(x))
+
+
+@pytest.mark.parametrize(
+    ("fn", "arrays"),
+    [
+        (lambda x, g: jax.vjp(jax.nn.relu, x)[1](g)[0], 3),
+        (lambda x, g: _zeros_like(x), 2),
+        (lambda x, g: x + 2 * jnp.ones((64, 64)), 2),
+        (lambda x, g: x * lax.stop_gradient(x), 2),
+        (lambda x, g: x * (x + 0.0), 2),
+        (lambda x, g: lax.stop_gradient(x @ g) + 1, 3),
+        (lambda x, g: (x.reshape(4096).reshape(64, 64) * x) @ g, 3),
+    ],
+)
+def test_what_xla_folds_is_no_array_in_memory(fn, arrays):
+    assert count_bytes(fn, shape(64, 64), shape(64, 64)) == arrays * 4 * 64 * 64
+
+
+def _recurrent(w, h, x):
+    return lax.scan(lambda h, x: (jnp.tanh(x + h @ w), None), h, x)[0]
+
+
+def _stacked(w, h, x):
+    def one(h, x):
+        h = jnp.tanh(x + h @ w)
+        return h, h
+
+    return lax.scan(one, h, x)[1]
+
+
+def _layers(h, w):
+    return lax.scan(lambda h, w: (jnp.tanh(h @ w), None), h, w)[0]
+
+
+# Of 16 steps: a batch of 4 times 8 features, 8 × 8 weights, and all 16 inputs, in bytes.
+BATCH, WEIGHTS, INPUTS = 4 * 4 * 8, 4 * 8 * 8, 16 * 4 * 4 * 8
+LOOP = 16 * (3 * BATCH + WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (lambda w, u, h, x: _recurrent(w, h, x), LOOP),
+        (lambda w, u, h, x: _recurrent(w, h, x @ u), LOOP + 2 * INPUTS + WEIGHTS),
+        (lambda w, u, h, x: (x.sum(0), _recurrent(w, h, x)), LOOP + INPUTS + BATCH),
+        (lambda w, u, h, x: (_recurrent(w, h, x), x.sum(0)), LOOP + INPUTS + BATCH),
+        (lambda w, u, h, x: _stacked(w, h, x) @ u, LOOP + 2 * INPUTS + WEIGHTS),
+        # A carry that begins with zeros is written once.
+        (lambda w, u, h, x: _recurrent(w, jnp.zeros_like(h), x), LOOP + BATCH),
+    ],
+)
+def test_each_pass_of_a_loop_moves_its_part(fn, expected):
+    assert count_bytes(fn, shape(8, 8), shape(8, 8), shape(4, 8), shape(16, 4, 8)) == expected
+
+
+def test_stacked_weights_are_read_whole_outside_of_the_loop_over_them():
+    weights, each = shape(6, 8, 8), 2 * BATCH + WEIGHTS
+    for fn in (lambda h, w: (_layers(h, w), w * 0.9), lambda h, w: (w * 0.9, _layers(h, w))):
+        assert count_bytes(fn, shape(4, 8), weights) == 6 * each + 2 * 6 * WEIGHTS
+
+
+def test_a_carry_is_read_in_each_pass_whatever_it_was_made_of():
+    def powers(w):
+        return lax.fori_loop(0, 5, lambda i, c: c @ w, jnp.exp(w))
+
+    assert count_bytes(powers, shape(8, 8)) == 2 * WEIGHTS + 5 * 3 * WEIGHTS

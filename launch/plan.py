@@ -12,7 +12,7 @@ touched; counting takes a minute or two for the sixteen.
 The roofline is the longer of arithmetic (XLA's FLOPs at the device's peak) and memory (the bytes
 that an ideal compiler's program moves, jaxeff.compute.count_bytes, at the memory's bandwidth): most
 of these networks are bound by memory. --attained says how much of it training attains. Its default,
-0.55, is the middle of what published runs of ResNet-50 attained (0.39 to 0.76: docs/tpu.md). The
+0.5, is the middle of what published runs of ResNet-50 attained (0.35 to 0.68: docs/tpu.md). The
 all-reduce adds up the gradients over the links, and overlaps with nothing here.
 
     python launch/plan.py --models=resnet50 --compile --device=v5e \\
@@ -71,7 +71,7 @@ _LARGEST_BATCH = flags.DEFINE_bool(
     "model. Without, it is estimated, rather too low.",
 )
 _ATTAINED = flags.DEFINE_float(
-    "attained", 0.55, "Assumed fraction of the roofline that training attains, above 0, at most 1."
+    "attained", 0.5, "Assumed fraction of the roofline that training attains, above 0, at most 1."
 )
 _PRICE = flags.DEFINE_float(
     "price_per_chip_hour", None, "In any currency; without it no cost is printed.", lower_bound=0
@@ -508,7 +508,7 @@ def _print_grounds(console, rows: list[dict], assumptions: dict) -> None:
     console.print("images/s a chip: by the roofline; images/s: of all, as assumed below.")
     console.print(
         f"Assumed: bytes are {assumptions['bytes']}; training attains {assumptions['attained']:g} "
-        "of the roofline (published ResNet-50: 0.39 to 0.76); an all-reduce that overlaps with "
+        "of the roofline (published ResNet-50: 0.35 to 0.68); an all-reduce that overlaps with "
         f"nothing; {assumptions['train_images']:,} training and "
         f"{assumptions['validation_images']:,} validation images an epoch; "
         + ("epochs as given" if _EPOCHS.value is not None else "epochs as in the paper's Table 3")

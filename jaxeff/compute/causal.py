@@ -282,7 +282,12 @@ def _is_one_number(var: Any) -> bool:
 
 def _number(constant: Any) -> _Known:
     value = np.asarray(constant)
-    return _Number(float(value)) if value.size == 1 and value.dtype.kind in "biuf" else None
+    # NumPy calls the kind of bfloat16 and its like V, as that of what is no number.
+    is_number = value.size == 1 and value.dtype.kind in "biufV" and value.dtype.names is None
+    try:
+        return _Number(float(value)) if is_number else None
+    except TypeError:
+        return None
 
 
 def _constant(constant: Any) -> _Known:

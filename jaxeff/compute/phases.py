@@ -14,8 +14,10 @@ neither is, its dimension numbers tell. Any other backward step computes a gradi
 its result leaves the backward pass through nothing but data movement and sums, and a gradient to
 inputs if the backward pass computes with it. If both gradients of a matrix product leave in this
 way, because both of its operands were differentiated, the one to the right operand is to weights.
-So the weight gradient of a dense layer that first computes its kernel (spectral norm does) is
-listed as a gradient to inputs.
+So the weight gradient of a dense layer that first computes its kernel (spectral norm does),
+broadcasts it or picks it by an index is listed as a gradient to inputs. In a loop over several
+steps what a pass computes from parameters that the pass before has updated, outside of its
+gradient, is listed as an update.
 
 The phases label counts; no count depends on them. Where they have to be guessed (derivatives of
 derivatives, a rematerialised pass whose cotangent is an argument, a product both of whose operands
@@ -39,6 +41,9 @@ PHASES = (FORWARD, REMAT, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE)
 _MOVES_AND_SUMS = {
     "add",
     "add_any",
+    "all_gather",
+    "all_gather_invariant",
+    "all_to_all",
     "broadcast_in_dim",
     "concatenate",
     "convert_element_type",
@@ -51,11 +56,13 @@ _MOVES_AND_SUMS = {
     "pad",
     "pbroadcast",
     "pcast",
+    "ppermute",
     "psum",
     "psum2",
     "psum_invariant",
     "pvary",
     "reduce_precision",
+    "reduce_scatter",
     "reshape",
     "reshard",
     "rev",

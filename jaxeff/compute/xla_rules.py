@@ -208,10 +208,10 @@ def _names(words: str) -> frozenset[str]:
 
 # These do no arithmetic.
 _MOVES = _names(
-    """all_gather all_to_all broadcast_in_dim concatenate copy copy_p device_put dynamic_slice
-    dynamic_update_slice expand_dims iota pad pbroadcast pcast platform_index ppermute pvary
-    reduce_scatter reshape reshard rev sharding_constraint slice split squeeze stop_gradient tile
-    top_k transpose"""
+    """all_gather all_gather_invariant all_to_all broadcast_in_dim concatenate copy copy_p
+    device_put dynamic_slice dynamic_update_slice expand_dims iota pad pbroadcast pcast
+    platform_index ppermute pvary reduce_scatter reshape reshard rev sharding_constraint slice
+    split squeeze stop_gradient tile top_k transpose"""
 )
 # These move values into references and out of them, or say where a kernel stands.
 _REFERENCES = _names(

@@ -179,3 +179,19 @@ def test_triangular_matrices_are_not_noted():
     assert step_cost(lambda a: jnp.tril(a @ a.T), shape(8, 8)).notes == ()
     cholesky = step_cost(jax.grad(lambda a: jnp.linalg.cholesky(a @ a.T).sum()), shape(8, 8))
     assert not any("causal" in note for note in cholesky.notes)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_a_mask_of_any_type_of_number_is_noted(dtype):
+    def masked(scores):
+        lower = jnp.tril(jnp.ones((16, 16), bool))
+        return jnp.where(lower, scores, jnp.finfo(dtype).min)
+
+    arguments = [shape(2, 16, 4, 8, dtype=dtype)] * 3
+    (note,) = step_cost(attention(masked), *arguments).notes
+    assert "causal" in note
+    layer = nn.MultiHeadDotProductAttention(num_heads=2, dtype=dtype)
+    x, mask = shape(1, 16, 8), nn.make_causal_mask(jnp.ones((1, 16)))
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)
+    (note,) = step_cost(lambda p, x: layer.apply(p, x, mask=mask), params, x).notes
+    assert "causal" in note

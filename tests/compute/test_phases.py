@@ -158,3 +158,25 @@ def test_phases_that_are_guessed_are_noted_and_only_those(network_cost):
     for certain in jax.grad(loss), jax.value_and_grad(jax.checkpoint(loss)):
         assert step_cost(certain, *args).notes == ()
     assert network_cost.notes == ()
+
+
+def test_the_gradients_of_sharded_weights_are_to_weights():
+    mesh = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    parts = jax.sharding.PartitionSpec("d")
+
+    def step(params, x):
+        def loss(params):
+            first, second = (lax.all_gather(w, "d", axis=0, tiled=True) for w in params)
+            return jnp.mean((jnp.tanh(x @ first) @ second) ** 2)
+
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params))
+
+    sharded = jax.shard_map(
+        step, mesh=mesh, in_specs=((parts, parts), parts), out_specs=(parts,) * 2
+    )
+    cost = step_cost(sharded, (shape(8, 16), shape(16, 8)), shape(4, 8))
+    one = 4 * 8 * 16
+    macs = macs_by_phase(cost)
+    assert macs["forward"] == 2 * one
+    assert macs["gradient to inputs"] == one
+    assert macs["gradient to weights"] == 2 * one

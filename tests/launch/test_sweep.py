@@ -262,7 +262,7 @@ def test_what_is_known_is_printed_for_a_data_set_and_a_level(tmp_path):
     assert headings == [f"cifar10-jpeg at 64 px, to top1:{level}:" for level in (0.65, 0.72)]
     assert done.stdout.count("| shufflenet_v2 | 3 | ") == 2
     table = _table(tmp_path / "known")
-    assert len({(row["model"], row["level"]) for row in table}) == 32
+    assert len({(row["model"], row["level"]) for row in table}) == 30
     assert (tmp_path / "known" / "factors.png").is_file()
     other = run_quickly("sweep", "--known", "--dataset=cifar100")
     assert_one_line_and_exit_2(other, "--dataset=cifar100", "cifar10-jpeg, digits")

@@ -196,6 +196,12 @@ def check_same_run(
                     "another --workdir"
                 )
         if "dataset.train_examples" in differing:
+            if record.recipe.get("phases"):
+                raise UsageError(
+                    "--accept_changed_data: the recipe has phases, which begin at other steps with "
+                    f"{ours['dataset.train_examples']:,} training examples, so that the steps of "
+                    "before would be charged wrongly; give another --workdir"
+                )
             for key in _IN_STEPS:
                 ours[key], theirs[key] = map(_without_numbers, (ours.get(key), theirs.get(key)))
         accepted = {_FINGERPRINT, *_COUNTS}

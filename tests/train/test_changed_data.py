@@ -13,6 +13,7 @@ from jaxeff.errors import UsageError
 from jaxeff.train import accounting
 from jaxeff.train.progress import Progress
 from jaxeff.train.trainer import Trainer
+from jaxeff.train.workdir import check_same_run
 from tests.train.tiny_run import tiny_run
 
 
@@ -102,6 +103,17 @@ def test_examples_may_be_fewer(interrupted):
     assert (after.dataset.train_examples, after.dataset.validation_examples) == (470, 97)
     assert after.dataset.accepted_changes[0]["train_examples"] == 500
     assert after.curve[-1].step == int(np.ceil(2 * 470 / 32))
+
+
+def test_fewer_examples_are_refused_where_phases_would_begin_at_other_steps(interrupted):
+    workdir, before = interrupted
+    phases = [{"from_epoch": 1.0, "batch_size": None, "changes": {"image_size": 16}}]
+    before = dataclasses.replace(before, recipe={**before.recipe, "phases": phases})
+    fewer = dataclasses.replace(before.dataset, fingerprint="changed", train_examples=470)
+    with pytest.raises(UsageError, match="phases, which begin at other steps with 470 training"):
+        check_same_run(workdir, dataclasses.replace(before, dataset=fewer), before.to_json(), True)
+    replaced = dataclasses.replace(before.dataset, fingerprint="changed")
+    check_same_run(workdir, dataclasses.replace(before, dataset=replaced), before.to_json(), True)
 
 
 def test_examples_may_not_be_more(interrupted):

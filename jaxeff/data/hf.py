@@ -15,6 +15,7 @@ import errno
 import functools
 import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -176,6 +177,8 @@ def _parquet(folder: Path) -> tuple[tuple[list[str], list[str]], list[str]]:
             )
         (files,) = found[split].values()
         _require_all_shards(files)
+        if len(stems := {_SHARD.sub("", path.stem) for path in files}) > 1:
+            notes.append(f"{split}: files of several names, all read: {', '.join(sorted(stems))}")
         copy = _copied(files)
         splits.append([str(copy)])
         notes.append(f"{split}: copied from Parquet to {copy} ({copy.stat().st_size / 1e9:.1f} GB)")
@@ -232,11 +235,13 @@ def _copied(files: list[Path]) -> Path:
         descriptor, temporary = tempfile.mkstemp(dir=copy.parent, prefix=f".{copy.name}.")
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(os.fdopen(descriptor, "wb"))
-            writer = None
+            writer = first = None
             for path in files:
                 with _naming(path, "Parquet"):
                     parquet = pa.parquet.ParquetFile(path, memory_map=True)
                     columns = _columns(path, parquet.schema_arrow)
+                    first = first or columns
+                    _require_alike(path, columns, files[0], first)
                     for batch in parquet.iter_batches(_ROWS_AT_A_TIME, columns=columns[:2]):
                         if writer is None:
                             schema = batch.schema
@@ -261,6 +266,7 @@ def _sources(folder, train_files, validation_files):
     """Both splits, and the names of the classes."""
     train, validation = _Split("train", train_files), _Split("validation", validation_files)
     names = train.columns.class_names
+    _require_alike("the validation split", validation.columns, "the training split", train.columns)
     if names is None:
         present = np.unique(train.labels)
         if len(present) <= present[-1]:
@@ -275,6 +281,19 @@ def _sources(folder, train_files, validation_files):
                 f"{folder}: {split.name} has label {beyond[0]}, and there are {len(names)} classes"
             )
     return train.source(), validation.source(), names
+
+
+def _require_alike(where, columns, elsewhere, others) -> None:
+    """Refuses labels that mean another class than elsewhere, where both have names."""
+    names = columns.class_names, others.class_names
+    if None in names or names[0] == names[1]:
+        return
+    ours, theirs = next(pair for pair in itertools.zip_longest(*names) if pair[0] != pair[1])
+    raise UsageError(
+        f"{where} names class {names[0].index(ours) if ours else len(names[0])} {ours!r} and "
+        f"{elsewhere} {theirs!r}: give both the same classes in the same order "
+        "(dataset.cast_column with one ClassLabel), and save them again"
+    )
 
 
 class _Split:
@@ -292,6 +311,7 @@ class _Split:
             missing = [key for key in self.columns[:2] if key not in table.column_names]
             if missing:
                 raise UsageError(f"{file} has no column {missing[0]}, unlike {files[0]}")
+            _require_alike(file, _columns(file, table.schema), files[0], self.columns)
             for chunk in table.column(self.columns.image).chunks:
                 if count := _contents(chunk).null_count:
                     raise UsageError(

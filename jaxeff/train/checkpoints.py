@@ -183,7 +183,7 @@ def _digest(state, progress):
     for leaf in jax.tree.leaves(state):
         array = np.ascontiguousarray(leaf)
         content = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-        content.update(array.data.cast("B") if array.size else b"")
+        content.update(array.reshape(-1).view(np.uint8) if array.size else b"")
         leaves.append(content.hexdigest())
     text = json.dumps([sorted(leaves), progress], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -132,6 +132,8 @@ class Recipe:
             )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}: give 0 to below 1")
+        if self.label_smoothing and self.loss is not None:
+            raise ValueError("a loss of one's own beside label_smoothing: smooth in the loss")
         if self.ema is not None and not 0 <= self.ema.decay < 1:
             raise ValueError(f"the decay of the average is {self.ema.decay}: give 0 to below 1")
         if not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):

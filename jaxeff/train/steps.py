@@ -69,6 +69,13 @@ def initial_state(
     if not collections.get("params"):
         raise UsageError(f"{describe(module)} has no parameters that could be trained")
     params = collections.pop("params")
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype != jnp.float32:
+            raise UsageError(
+                f"{describe(module)}: its parameter {jax.tree_util.keystr(path)} is {leaf.dtype}, "
+                "whose sums lose small updates; keep param_dtype float32, and give "
+                "--dtype=bfloat16 for the arithmetic"
+            )
     # A copy, since a step may take the memory of each of its arguments only once.
     average = {} if ema is None else {"params": params, "collections": collections}
     average = jax.tree.map(jnp.copy, average)

@@ -294,3 +294,40 @@ def test_a_stream_of_several_epochs_needs_no_datasets_library(saved, monkeypatch
     finally:
         batches.close()
     assert np.concatenate(taken).sum() == 12
+
+
+def _renamed(split, names):
+    """The same pictures and words for them, with the classes in another order."""
+    label = datasets.ClassLabel(names=list(names))
+    numbers = [names.index(CLASSES[i]) for i in split["label"]]
+    return split.remove_columns("label").add_column("label", numbers).cast_column("label", label)
+
+
+@pytest.mark.parametrize("form", ["saved", "parquet"])
+@pytest.mark.parametrize("names", [CLASSES[::-1], (*CLASSES, "grey")])
+def test_splits_that_number_classes_otherwise_are_refused(tmp_path, form, names):
+    splits = hub_set()
+    splits["test"] = _renamed(splits["test"], names)
+    if form == "saved":
+        splits.save_to_disk(tmp_path / "set")
+    else:
+        (tmp_path / "set").mkdir()
+        for split in splits:
+            splits[split].to_parquet(tmp_path / "set" / f"{split}.parquet")
+    said = error(tmp_path / "set")
+    assert "the validation split names class" in said
+    assert "cast_column" in said
+
+
+def test_files_of_one_split_that_number_classes_otherwise_are_refused(parquet):
+    path = parquet / "data" / "train-00001-of-00002.parquet"
+    _renamed(hub_set()["train"].shard(2, 1, contiguous=True), CLASSES[::-1]).to_parquet(path)
+    assert f"{path} names class 0 'bright'" in error(parquet)
+
+
+def test_files_of_several_names_in_a_split_are_noted(parquet):
+    for path in sorted((parquet / "data").glob("*.parquet")):
+        path.rename(path.with_stem(path.stem.replace("-of-00002", "").replace("-0", "_0")))
+    notes = [note for note in load("hf", data_dir=parquet).notes if "several names" in note]
+    assert [note.partition(":")[0] for note in notes] == ["train", "test"]
+    assert "train_00000, train_00001" in notes[0]

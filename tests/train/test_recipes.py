@@ -125,6 +125,7 @@ def test_a_recipe_is_told_the_steps_of_an_epoch_of_its_own_batch_size():
         ({"phases": (phase(2),)}, r"phases begin at epochs \[2\]"),
         ({"phases": (phase(1), phase(0.5))}, "phases begin"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"label_smoothing": 0.1, "loss": lambda logits, labels: 0.0}, "beside label_smoothing"),
         ({"ema": train.Ema(1.0)}, "decay of the average is 1.0"),
         ({"optimizer": 0.1}, "optimizer is of type float: give an Optax"),
     ],

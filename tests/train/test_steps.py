@@ -9,7 +9,8 @@ import pytest
 from flax import linen as nn
 
 from jaxeff import compute, data, tasks
-from jaxeff.train import parallel, steps
+from jaxeff.errors import UsageError
+from jaxeff.train import checkpoints, parallel, steps
 from tests.devices import on_four_devices
 from tests.train.tiny_run import TinyNet
 
@@ -222,3 +223,21 @@ def test_examples_that_fill_up_a_batch_do_not_count(task):
     probability = np.exp([0, 5, 1]) / np.exp([0, 5, 1]).sum()
     expected = -np.log(probability[[1, 1, 0]]).sum()
     np.testing.assert_allclose(sums["loss"], expected, rtol=1e-5)
+
+
+def test_parameters_that_would_lose_small_updates_are_refused(task):
+    class Half(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.Dense(4)(x.reshape(len(x), -1))
+            return nn.Dense(10, param_dtype=jnp.bfloat16)(x)
+
+    with pytest.raises(UsageError, match=r"Dense_1.* is bfloat16.*--dtype=bfloat16"):
+        steps.initial_state(Half(), optax.sgd(0.1), task, seed=0)
+
+
+def test_a_collection_of_any_type_has_a_digest():
+    state = {"a": jnp.ones(3, jnp.bfloat16), "b": jnp.ones((), jnp.bfloat16)}
+    other = {**state, "a": state["a"] * 2}
+    digests = [checkpoints._digest(each, {}) for each in (state, state, other)]
+    assert digests[0] == digests[1] != digests[2]

@@ -122,7 +122,7 @@ class Run:
         """Whether there is nothing left to run.
 
         Raises:
-          UsageError: the user's files have changed since it was run, or it was run on others' data.
+          UsageError: the user's files have changed since, or it was run on another folder.
         """
         record = _read(self.workdir / "record.json")
         if record is None or record.status not in DONE:

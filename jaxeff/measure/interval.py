@@ -156,8 +156,7 @@ def paired_factor(reference: Sequence[Crossing], other: Sequence[Crossing]) -> E
 def relative_spread(crossings: Sequence[Crossing]) -> float | None:
     """The standard deviation of one run's logarithm: 0.1 where runs differ by a tenth.
 
-    None where fewer than two got there. Runs that share a gap count as spread evenly over it, which
-    is more than they may differ by.
+    None where fewer than two got there. Runs that share a gap count as spread evenly over it.
     """
     times = [time for time in _spread(crossings) if math.isfinite(time)]
     return float(np.log(times).std(ddof=1)) if len(times) > 1 else None

@@ -70,7 +70,7 @@ def initial_state(
         raise UsageError(f"{describe(module)} has no parameters that could be trained")
     params = collections.pop("params")
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype != jnp.float32:
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4:
             raise UsageError(
                 f"{describe(module)}: its parameter {jax.tree_util.keystr(path)} is {leaf.dtype}, "
                 "whose sums lose small updates; keep param_dtype float32, and give "
